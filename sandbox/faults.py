@@ -1,0 +1,33 @@
+"""Fault points: where tests make a real process die, hang or fail at a named durable step.
+
+Armed from the environment only (`SANDBOX_FAULT=NAME:ACTION[:N]`, several separated by commas): `kill` ends the
+process with SIGKILL, `error` raises, at the Nth time that NAME is reached (default 1). In production the
+variable is unset, and reaching a point costs one dictionary look-up.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+
+_reached: Counter[str] = Counter()
+
+
+class FaultInjected(Exception):
+    """An armed `error` fault; only tests meet it."""
+
+
+def reached(name: str) -> None:
+    """The step `name` is durable (or about to be taken); does nothing unless a fault is armed for it."""
+    armed = os.environ.get("SANDBOX_FAULT")
+    if not armed:
+        return
+    _reached[name] += 1
+    for spec in armed.split(","):
+        point, action, *rest = spec.split(":")
+        if point != name or _reached[name] != int(rest[0] if rest else 1):
+            continue
+        if action == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise FaultInjected(f"fault armed at {name}")

@@ -1,0 +1,172 @@
+"""What is asked for: targets, tasks, checks, limits, policies, as frozen values.
+
+Owns the shape of the configuration files and its plain rules. Must not read files (`config` does) and
+must not look at the machine: a spec that loads here loads anywhere.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+"""A name that is also a file name and a path component: letters, digits, dot, dash, underscore."""
+
+Command = Annotated[tuple[str, ...], Field(min_length=1)]
+"""A program and its arguments; no shell is involved."""
+
+Network = Literal["none", "full"]
+"""`none`: not even the host's loopback. `full`: whatever the engine's default network reaches."""
+
+EngineName = Literal["docker", "native"]
+
+
+class Spec(BaseModel):
+    """Base of all specs: frozen, and a key that is not known is an error, not a surprise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class HealthCheck(Spec):
+    """A command on the manager's host that exits 0 while the target is healthy."""
+
+    run: Command
+    timeout_s: float = Field(default=10, gt=0)
+
+
+class TargetSpec(Spec):
+    """A real system that can be captured, changed and put back."""
+
+    name: Name
+    kind: Literal["directory"]
+    path: str
+    """Absolute path of the directory."""
+    policy: Name | None = None
+    """Who may sign; a target without one can be proposed to, never promoted."""
+    ignore: tuple[str, ...] = ()
+    """Patterns (as in .gitignore) of what is not captured, compared or touched."""
+    health: tuple[HealthCheck, ...] = ()
+    grace_s: float = Field(default=10, ge=0)
+    """How long after an apply (or a restore) the first healthy answer may take, in seconds."""
+    bake_s: float = Field(default=0, ge=0)
+    """How long the target must stay healthy before a promotion counts as committed, in seconds."""
+    after_apply: tuple[Command, ...] = ()
+    """Commands on the manager's host, run after an apply and again after a restore (reload a service)."""
+
+    @field_validator("path")
+    @classmethod
+    def _absolute(cls, value: str) -> str:
+        if not PurePosixPath(value).is_absolute():
+            raise ValueError("must be an absolute path")
+        return value
+
+
+class Check(Spec):
+    """A command that must exit 0 in the clean room."""
+
+    run: Command
+    pristine: tuple[str, ...] = ()
+    """Patterns of paths that the clean room takes from the base, so that no agent rewrites its tests."""
+    timeout_s: float = Field(default=600, gt=0)
+
+
+class Limits(Spec):
+    """What one sandbox may use."""
+
+    cpus: float = Field(default=1.0, gt=0)
+    memory_mb: int = Field(default=1024, ge=16)
+    pids: int = Field(default=512, ge=8)
+    timeout_s: float = Field(default=1800, gt=0)
+    """For one step of a task."""
+
+
+class TaskSpec(Spec):
+    """What an agent is asked to do."""
+
+    name: Name
+    targets: Annotated[tuple[Name, ...], Field(min_length=1)]
+    asked: str = ""
+    """The human's words, shown to reviewers beside what was done."""
+    image: str | None = None
+    """None: `host` on native, `base` on docker."""
+    command: Command | None = None
+    steps: tuple[Command, ...] = ()
+    """Instead of `command`: several, with a snapshot before each."""
+    env: dict[str, str] = {}
+    checks: tuple[Check, ...] = ()
+    limits: Limits = Limits()
+    network: Network = "none"
+    on_failure: Literal["rollback"] = "rollback"
+    attempts: int = Field(default=1, ge=1, le=100)
+    max_deleted: int | None = Field(default=None, ge=0)
+    """Tripwire: more base entries deleted at any one time than this stops the agent and rolls back."""
+
+    @model_validator(mode="after")
+    def _one_kind_of_work(self) -> TaskSpec:
+        if (self.command is None) == (not self.steps):
+            raise ValueError("give either 'command' or 'steps'")
+        if len(set(self.targets)) != len(self.targets):
+            raise ValueError("'targets' names one target twice")
+        return self
+
+    @property
+    def work(self) -> tuple[Command, ...]:
+        """The steps to run, in order."""
+        return self.steps or (self.command,)  # type: ignore[return-value]
+
+
+class Person(Spec):
+    """Somebody who may sign: all keys of one person count as that one person."""
+
+    keys: Annotated[tuple[str, ...], Field(min_length=1)]
+    """OpenSSH public keys, as in an authorized_keys file without options."""
+    roles: tuple[Name, ...] = ()
+
+
+class ProtectedPaths(Spec):
+    """Paths that need a vote of somebody who holds `role`."""
+
+    paths: Annotated[tuple[str, ...], Field(min_length=1)]
+    role: Name
+
+
+class Budget(Spec):
+    """Caps per promotion; above one of them it is refused, whoever signs."""
+
+    max_deleted: int | None = Field(default=None, ge=0)
+    max_changed: int | None = Field(default=None, ge=0)
+    """Entries added, modified and deleted together."""
+
+
+class PolicySpec(Spec):
+    """Who may sign, how many people, what is protected, budgets, windows."""
+
+    name: Name
+    quorum: int = Field(ge=1)
+    people: Annotated[dict[Name, Person], Field(min_length=1)]
+    protected: tuple[ProtectedPaths, ...] = ()
+    budget: Budget = Budget()
+    approve_within_s: float = Field(default=86400, gt=0)
+    """A request and its votes are void this long after the request was made."""
+    launcher: Literal["named", "signed"] = "named"
+
+    @model_validator(mode="after")
+    def _people_are_distinct(self) -> PolicySpec:
+        owner_of: dict[str, str] = {}
+        for name, person in self.people.items():
+            for key in person.keys:
+                fields = key.split()
+                if len(fields) < 2:
+                    raise ValueError(f"people.{name}: {key!r} is not an OpenSSH public key")
+                other = owner_of.setdefault(fields[1], name)
+                if other != name:
+                    raise ValueError(f"people.{name}: this key already belongs to {other}; one key, one person")
+        if self.quorum > len(self.people):
+            raise ValueError(f"quorum {self.quorum} can never be met by {len(self.people)} people")
+        held = {role for person in self.people.values() for role in person.roles}
+        for rule in self.protected:
+            if rule.role not in held:
+                raise ValueError(f"protected: nobody holds the role {rule.role!r}")
+        return self
