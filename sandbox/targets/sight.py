@@ -5,7 +5,6 @@ Owns the reading of single paths and of small trees. Must not change anything, a
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import stat
@@ -17,6 +16,7 @@ from typing import NamedTuple
 from sandbox.errors import Drifted
 from sandbox.targets.beneath import DIRECTORY, FILE, GONE, open_directory, state
 from sandbox.trees.entry import Entry, parent_of, path_text
+from sandbox.trees.scan import read_xattrs
 
 CHUNK = 1 << 20
 
@@ -82,7 +82,7 @@ def look(handle: int, name: bytes, path: bytes, digest: Digest = digest_of) -> S
         with _opened(handle, name, kind, path) as fd:
             if kind == "file":
                 content, size = digest(fd)
-            xattrs = _attributes(fd)
+            xattrs = read_xattrs(fd)
             after = os.fstat(fd)
         if _identity(after) != _identity(found):
             raise Drifted(f"{path_text(path)!r} changed while it was being read.", "Try again once nobody writes there.")
@@ -203,17 +203,6 @@ def _names(root: int, path: bytes) -> list[bytes]:
         return sorted(os.fsencode(each) for each in os.listdir(handle))
     finally:
         os.close(handle)
-
-
-def _attributes(fd: int) -> tuple[tuple[bytes, bytes], ...]:
-    try:
-        names = sorted(os.fsencode(each) for each in os.listxattr(fd))
-    except OSError as error:
-        if error.errno == errno.ENOTSUP:
-            return ()
-        raise
-    counted = (each for each in names if each.startswith(b"user.") or each == b"security.capability")
-    return tuple((each, os.getxattr(fd, each)) for each in counted)
 
 
 def _identity(found: os.stat_result) -> tuple[int, ...]:
