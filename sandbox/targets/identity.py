@@ -70,7 +70,9 @@ def _open(path: Path) -> int:
     try:
         found = os.stat(path, follow_symlinks=False)
     except FileNotFoundError as error:
-        raise InputError(f"There is no directory {path}.", "Correct 'path' in the target's file, or make it.") from error
+        raise InputError(
+            f"There is no directory {path}.", "Correct 'path' in the target's file, or make it."
+        ) from error
     except OSError as error:
         raise InputError(f"{path} can't be reached: {error.strerror}.", "Run as a user who may enter it.") from error
     if stat.S_ISLNK(found.st_mode):

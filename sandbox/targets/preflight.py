@@ -31,11 +31,11 @@ def check(root: int, path: Path, changes: Sequence[Change], point: Path) -> None
         if change.path == ROOT and (change.before is None or change.after is None or change.after.kind != "dir"):
             raise InputError("The target's root itself can't be added, removed or replaced.", "Leave it as it is.")
     _room(root, path, changes, point)
+    if os.fstatvfs(root).f_flag & os.ST_RDONLY:
+        raise InputError(f"{path} is mounted read-only.", "Mount it writable.")
     if os.geteuid() != 0:
         _owners(changes)
         _permissions(root, changes)
-    elif os.fstatvfs(root).f_flag & os.ST_RDONLY:
-        raise InputError(f"{path} is mounted read-only.", "Mount it writable.")
 
 
 def _size(entries: Sequence[Entry | None]) -> int:
@@ -80,9 +80,15 @@ def _owners(changes: Sequence[Change]) -> None:
 
 def _permissions(root: int, changes: Sequence[Change]) -> None:
     after = {change.path: change.after for change in changes}
+    _writable(root, ROOT)
     for change in changes:
         for entry in (change.before, change.after):
-            if entry is not None and entry.kind == "dir" and not entry.mode & stat.S_IWUSR and not only_metadata(change):
+            if (
+                entry is not None
+                and entry.kind == "dir"
+                and not entry.mode & stat.S_IWUSR
+                and not only_metadata(change)
+            ):
                 raise InputError(
                     f"Only root can put the read-only directory {path_text(change.path)!r} in place or remove it.",
                     "Promote as root.",
@@ -91,13 +97,17 @@ def _permissions(root: int, changes: Sequence[Change]) -> None:
         new = after.get(above)
         if only_metadata(change) or (new is not None and new.mode & stat.S_IWUSR):
             continue
-        try:
-            with directory(root, above) as handle:
-                allowed = os.access(b".", os.W_OK | os.X_OK, dir_fd=handle, effective_ids=True)
-        except OSError as error:
-            # It is no directory yet, or has drifted; then its own change, or the comparison, says so.
-            allowed = error.errno in GONE
-        if not allowed:
-            raise InputError(
-                f"User {os.geteuid()} may not write in {path_text(above)!r}.", "Promote as the owner of the target."
-            )
+        _writable(root, above)
+
+
+def _writable(root: int, path: bytes) -> None:
+    try:
+        with directory(root, path) as handle:
+            allowed = os.access(b".", os.W_OK | os.X_OK, dir_fd=handle, effective_ids=True)
+    except OSError as error:
+        # It is no directory yet, or has drifted; then its own change, or the comparison, says so.
+        allowed = error.errno in GONE
+    if not allowed:
+        raise InputError(
+            f"User {os.geteuid()} may not write in {path_text(path)!r}.", "Promote as the owner of the target."
+        )
