@@ -21,8 +21,8 @@ from sandbox.decide import policy_digest
 from sandbox.errors import InputError
 from sandbox.lifecycle import cleanroom, sealing
 from sandbox.lifecycle.context import CHANGE, Context
-from sandbox.lifecycle.events import Event, OnEvent
-from sandbox.lifecycle.hazards import hazards_of
+from sandbox.lifecycle.events import ChangeSealed, OnEvent
+from sandbox.lifecycle import hazards as suspicion
 from sandbox.lifecycle.policies import policy_of
 from sandbox.lifecycle.review import sealed_document
 from sandbox.lifecycle.sealing import Sealed
@@ -54,7 +54,7 @@ def propose(
     try:
         if sealed.empty:
             return Outcome()
-        on_event(Event.sealed(sealed.digest))
+        on_event(_announced(sealed))
         evidence = cleanroom.check(ctx, sealed, checks, record, on_event)
         for found in evidence:
             if not found.passed:
@@ -70,12 +70,23 @@ def propose(
             shutil.rmtree(sealed.directory, ignore_errors=True)
 
 
+def _announced(sealed: Sealed) -> ChangeSealed:
+    deltas = [part.delta for part in sealed.targets]
+    return ChangeSealed(
+        sealed.id,
+        sealed.digest,
+        added=sum(delta.added for delta in deltas),
+        modified=sum(delta.modified for delta in deltas),
+        deleted=sum(delta.deleted for delta in deltas),
+    )
+
+
 def _hazards(ctx: Context, sealed: Sealed, checks: Sequence[Check]) -> list[Hazard]:
     found: list[Hazard] = []
     several = len(sealed.targets) > 1
     for part in sealed.targets:
         found += ctx.target(part.spec.name).inspect(part.base, part.changes)
-        found += hazards_of(part.base, part.changes, sealed.blobs)
+        found += suspicion.find(part.base, part.changes, sealed.blobs)
         prefix = part.spec.name.encode() + b"/" if several else b""
         for check in checks:
             found += [

@@ -27,6 +27,8 @@ from sandbox.trees.entry import Change
 from sandbox.trees.sealed import SealedBlobs, SealWriter, changes_digest, read_changes, write_changes
 
 SEAL = "seal.json"
+OWNER = "owner"
+"""Names the process that is sealing: if that dies before the journal knows the change, it is rubbish."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ def seal(ctx: Context, record: SandboxRecord) -> Sealed:
     change = fresh_id("chg")
     directory = ctx.home.change(change)
     directory.mkdir(mode=0o700)
+    (directory / OWNER).write_text(ctx.owner.name)
     engine, instant = ctx.engine_of(record), fresh_id("snap")
     try:
         engine.snapshot(SnapshotRequest(record.sandbox, instant))

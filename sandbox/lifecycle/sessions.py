@@ -228,6 +228,13 @@ def fork(ctx: Context, snapshot: str) -> SandboxRecord:
     return record
 
 
+def keep(ctx: Context, sandbox: str) -> None:
+    """Let a sandbox outlive the process that owns it."""
+    ctx.ledger.put(
+        SANDBOX, sandbox, _with(ctx.living(sandbox), owner=None), event="sandbox.kept", actor=ctx.launcher
+    )
+
+
 def destroy(ctx: Context, sandbox: str) -> DestroyRecord:
     """End a sandbox and leave nothing of it; snapshots that living forks came from stay until those end."""
     record = ctx.sandbox(sandbox)
