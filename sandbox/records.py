@@ -37,6 +37,9 @@ class PlacedBase(Record):
     base: str
     """Fingerprint, 64 hex digits."""
     path: str
+    """Where it is in the sandbox."""
+    identity: str
+    """What the target really was when it was captured."""
 
 
 class SandboxRecord(Record):
@@ -65,7 +68,7 @@ class SnapshotRecord(Record):
     label: str | None = None
     created_at: datetime
     seconds: float
-    discarded: bool = False
+    status: Literal["kept", "discarded"] = "kept"
 
     @property
     def id(self) -> str:
@@ -216,13 +219,34 @@ class Decision(Record):
     reasons: tuple[str, ...]
 
 
+class StoredChange(Record):
+    """A sealed change set as the journal keeps it; the entries are in its own files."""
+
+    id: str
+    digest: str
+    status: Literal["open", "rejected", "promoting", "promoted", "restored", "frozen"]
+    run: str
+    sandbox: str
+    launcher: str
+    asked: str
+    image_digest: str
+    created_at: datetime
+    expires_at: datetime
+    request: str
+    targets: tuple[TargetDelta, ...]
+    """With `entries` left empty."""
+    hazards: tuple[Hazard, ...]
+    evidence: tuple[Evidence, ...]
+    rehearsals: tuple[Rehearsal, ...]
+
+
 class ChangeView(Record):
     """A change as people and scripts see it."""
 
     id: str
     digest: str
     status: str
-    """`open`, `rejected`, `promoted`, `restored`, `frozen`, `expired`, `void`."""
+    """`open`, `rejected`, `promoting`, `promoted`, `restored` or `frozen`."""
     run: str | None = None
     launcher: str = ""
     asked: str = ""
@@ -302,6 +326,8 @@ class RunRecord(Record):
     attempts: int
     change: ChangeView | None = None
     failure: Failure | None = None
+    owner: str | None = None
+    """The process that is at it; None once it has ended."""
 
 
 class PromotedTarget(Record):
@@ -326,3 +352,7 @@ class PromotionRecord(Record):
     """The committed promotion that this one takes back."""
     manual_steps: tuple[str, ...] = ()
     """Where it is frozen: what a person has to do, exactly."""
+    stale: bool = False
+    """Refused because the world moved, not because policy says no."""
+    owner: str | None = None
+    """The process that is at it; None once it has ended."""
