@@ -8,7 +8,7 @@ import time
 import pytest
 
 from sandbox.engines.base import KILLED, Engine
-from sandbox.errors import SandboxDied
+from sandbox.errors import SandboxDied, SandboxError
 from sandbox.spec import Limits
 from tests import host
 from tests.engines import Boxes
@@ -57,7 +57,7 @@ def test_the_runaways_live_as_long_as_there_is_no_timeout(boxes: Boxes) -> None:
     thread = threading.Thread(target=box.python, args=(RUNAWAYS, marker), kwargs={"cancel": ended, "timeout_s": 60})
     thread.start()
     try:
-        host.wait_until(lambda: len(host.processes(marker)) >= 3, "three runaways")
+        host.wait_until(lambda: len(host.processes(f": {marker}")) == 3, "three runaways")
     finally:
         ended.set()
         thread.join(30)
@@ -204,12 +204,12 @@ def test_a_container_killed_from_outside_is_an_error_that_says_so(boxes: Boxes, 
 def test_a_container_that_dies_under_a_running_command_is_an_error_too(boxes: Boxes) -> None:
     box = boxes.create()
     marker = f"inside-{box.id}"
-    caught: list[BaseException] = []
+    caught: list[SandboxError] = []
 
     def work() -> None:
         try:
             box.sh(f"sleep 300; : {marker}", timeout_s=60)
-        except BaseException as error:
+        except SandboxError as error:
             caught.append(error)
 
     thread = threading.Thread(target=work)

@@ -16,19 +16,23 @@ from tests.engines import Box, Boxes
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.every_image]
 
-LIVE = ("/proc", "/sys", "/dev", "/run", "/tmp")
-"""What is mounted by a container's runtime, and what its first process writes; not files of the image."""
+GIVEN = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
+"""Put there by a container's runtime; not files of the image."""
+FIND = (
+    r"find / -xdev \( -path /tmp -o -path /dev -o -path /run \) -prune -o -printf '%p %y %m %U:%G %l\n' | LC_ALL=C sort"
+)
 
 
-def whole(box: Box) -> list[object]:
-    """Every file of the sandbox with its digest, as a program inside sees it."""
-    return list(box.entries("/", skip=LIVE))
+def whole(box: Box) -> tuple[object, ...]:
+    """Every path of the sandbox with kind, mode and owner, and the content where it matters most."""
+    contents = [box.entries(path, skip=GIVEN) for path in ("/workspace", "/usr/bin", "/etc")]
+    return box.out(FIND).splitlines(), *contents
 
 
 def test_rm_rf_of_everything_then_rollback_brings_every_file_back(boxes: Boxes) -> None:
     box = boxes.create()
     before = whole(box)
-    assert len(before) > 1000
+    assert all(len(part) > 5 for part in before)
     snapshot = box.snapshot()
     box.sh("rm -rf --no-preserve-root /", timeout_s=120)
     gone = box.run("/usr/bin/env", "true")
@@ -48,9 +52,7 @@ def test_the_workspace_itself_can_be_deleted_and_made_again(boxes: Boxes) -> Non
     assert box.entries() == before
 
 
-def test_a_sandbox_whose_shell_is_gone_can_be_snapshotted_and_read_and_rolled_back(
-    boxes: Boxes, engine: Engine
-) -> None:
+def test_a_sandbox_without_any_program_can_be_snapshotted_and_rolled_back(boxes: Boxes, engine: Engine) -> None:
     box = boxes.create()
     good = box.snapshot()
     box.sh("echo last words > /workspace/README; rm -rf --no-preserve-root /usr /bin /lib /lib64 /etc")
@@ -211,9 +213,7 @@ def test_snapshots_are_listed_until_they_are_discarded(boxes: Boxes, engine: Eng
     assert box.out("echo untouched") == b"untouched\n"
 
 
-def test_discarding_the_snapshot_that_a_sandbox_stands_on_leaves_the_sandbox_whole(
-    boxes: Boxes, engine: Engine
-) -> None:
+def test_discarding_a_snapshot_leaves_what_stands_on_it_whole(boxes: Boxes, engine: Engine) -> None:
     box = boxes.create()
     box.out("echo kept > state")
     snapshot = box.snapshot()
