@@ -18,8 +18,8 @@ from typing import Literal, Self
 import platformdirs
 
 from sandbox.config import Config, check_outside
-from sandbox.engines.base import Engine, ExecRequest, ShellRequest
-from sandbox.errors import EngineUnavailable, InputError, NotFound
+from sandbox.engines.base import Engine, ExecRequest, OnOutput, ShellRequest
+from sandbox.errors import EngineUnavailable, InputError
 from sandbox.journal.ledger import Ledger
 from sandbox.lifecycle import (
     housekeeping,
@@ -37,6 +37,7 @@ from sandbox.lifecycle.box import Box
 from sandbox.lifecycle.context import RUN, Context
 from sandbox.lifecycle.events import Event, OnEvent
 from sandbox.lifecycle.home import Home, Owner
+from sandbox.lifecycle.review import Review
 from sandbox.records import (
     ChangeView,
     DestroyRecord,
@@ -321,9 +322,9 @@ class Manager:
         """Every change, oldest first, without its entries."""
         return views.all_changes(self.context)
 
-    def review(self, change: str) -> views.Review:
+    def review(self, change: str) -> Review:
         """What a person needs to decide, in reading order."""
-        return views.review(self.context, promotion.stored_change(self.context, change))
+        return views.show_review(self.context, promotion.stored_change(self.context, change))
 
     def approve(self, change: str, *, person: str, key: str | Path, digest: str | None = None) -> ChangeView:
         """Sign a change's request as one person. `digest`: what the person typed, held against the change's."""
@@ -384,7 +385,7 @@ class Manager:
 
     def doctor(self) -> DoctorRecord:
         """What each part needs and whether it is there."""
-        return housekeeping.doctor(self.context, self._choice)
+        return housekeeping.doctor(self.context)
 
     def images(self) -> ImageList:
         """What `--image` accepts on the engine in use."""

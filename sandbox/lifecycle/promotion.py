@@ -16,7 +16,7 @@ from sandbox.errors import Conflict, Drifted, NotFound, Refused, SandboxError
 from sandbox.faults import reached
 from sandbox.lifecycle import health, sealing
 from sandbox.lifecycle.context import CHANGE, PROMOTION, Context
-from sandbox.lifecycle.proposing import load_request
+from sandbox.lifecycle.requests import load_request
 from sandbox.lifecycle.restoring import close_change, put_back
 from sandbox.lifecycle.rulings import Observed, rule
 from sandbox.lifecycle.sealing import Sealed, SealedTarget
@@ -33,7 +33,8 @@ def promote(ctx: Context, change: str) -> PromotionRecord:
     stored = stored_change(ctx, change)
     name = fresh_id("prm")
     sealed = sealing.load(ctx, stored)
-    sealed.blobs.verify()
+    for part in sealed.targets:
+        sealed.blobs.verify(part.changes)
     parts = [part for part in sealed.targets if part.changes]
     first = rule(ctx, stored, sealed)
     if not first.decision.allowed:
@@ -137,7 +138,7 @@ def _prepare(ctx: Context, record: PromotionRecord, sealed: Sealed, parts: Seque
 
 def _take(ctx: Context, record: PromotionRecord, stored: StoredChange) -> None:
     """Use the sign-off up, before the first byte changes: no second promotion can stand on it (B5)."""
-    request, _ = load_request(ctx, stored)
+    request, _ = load_request(ctx, stored.id, stored.request)
     ctx.ledger.spend(request.nonce, promotion=record.promotion)
     taken = stored.model_copy(update={"status": "promoting"})
     if not ctx.ledger.swap(

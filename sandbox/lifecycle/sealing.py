@@ -87,14 +87,10 @@ def _copy_out(ctx: Context, record: SandboxRecord, change: str, directory: Path,
         targets.append(
             SealedTarget(spec, placed.identity, base, changes, delta(spec, placed.identity, base, changes))
         )
-    writer.finish({change.after.content for target in targets for change in target.changes if _is_file(change)})
+    writer.finish([change for target in targets for change in target.changes])
     seal_bytes = _seal_bytes([(target.delta, changes_digest(target.changes)) for target in targets])
     durable.write(directory / SEAL, seal_bytes)
     return Sealed(change, hashlib.sha256(seal_bytes).hexdigest(), directory, tuple(targets))
-
-
-def _is_file(change: Change) -> bool:
-    return change.after is not None and change.after.kind == "file"
 
 
 def _seal_bytes(targets: list[tuple[TargetDelta, str]]) -> bytes:
