@@ -9,7 +9,7 @@ from __future__ import annotations
 import getpass
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +25,6 @@ from sandbox.lifecycle import (
     housekeeping,
     inquiries,
     promotion,
-    proposing,
     recovery,
     restoring,
     runs,
@@ -45,7 +44,6 @@ from sandbox.records import (
     DoctorRecord,
     DoneRecord,
     ExecRecord,
-    ForkRecord,
     ImageList,
     PolicyState,
     PromotionRecord,
@@ -60,6 +58,8 @@ from sandbox.spec import Check, Limits, Network, TargetSpec, TaskSpec
 from sandbox.targets import open_target
 from sandbox.targets.base import Target
 from sandbox.trees.bases import BaseStore
+
+__all__ = ["Box", "Manager"]
 
 EngineChoice = Literal["docker", "native", "auto"]
 
@@ -170,9 +170,7 @@ class Manager:
 
     # --- sandboxes ------------------------------------------------------------------------------------
 
-    def run(
-        self, task: str | TaskSpec, *, on_event: OnEvent | None = None, keep: bool = False
-    ) -> RunRecord:
+    def run(self, task: str | TaskSpec, *, on_event: OnEvent | None = None, keep: bool = False) -> RunRecord:
         """Do a task: capture, run, check, propose; on failure roll back, retry, end with nothing proposed."""
         spec = self.context.config.task(task) if isinstance(task, str) else task
         record, change = runs.run(self.context, spec, _one_at_a_time(on_event), keep=keep)
@@ -391,7 +389,7 @@ class Manager:
         """What `--image` accepts on the engine in use."""
         return housekeeping.images(self.context)
 
-    def build_image(self, image: str, on_progress: OnProgress | None = None) -> None:
+    def build_image(self, image: str, on_progress: Callable[[str], None] | None = None) -> None:
         """Make a defined image ready."""
         engine = self.context.engine(self.context.default_engine())
         engine.build_image(image, on_progress or (lambda _line: None))

@@ -85,9 +85,7 @@ def _observe(ctx: Context, sealed: Sealed) -> dict[str, Observed]:
     return seen
 
 
-def _refuse(
-    ctx: Context, name: str, stored: StoredChange, ruling: Ruling, started: float
-) -> PromotionRecord:
+def _refuse(ctx: Context, name: str, stored: StoredChange, ruling: Ruling, started: float) -> PromotionRecord:
     record = PromotionRecord(
         promotion=name,
         change=stored.id,
@@ -117,9 +115,7 @@ def _refused_in_preparation(
             "owner": None,
         }
     )
-    ctx.ledger.put(
-        PROMOTION, record.promotion, refused, event="promotion.refused", actor=ctx.launcher, reasons=[says]
-    )
+    ctx.ledger.put(PROMOTION, record.promotion, refused, event="promotion.refused", actor=ctx.launcher, reasons=[says])
     return refused
 
 
@@ -194,21 +190,15 @@ def _set(
             )
         }
     )
-    ctx.ledger.put(
-        PROMOTION, record.promotion, moved, event=f"promotion.{status}", actor=ctx.launcher, target=name
-    )
+    ctx.ledger.put(PROMOTION, record.promotion, moved, event=f"promotion.{status}", actor=ctx.launcher, target=name)
     return moved
 
 
-def _apply_all(
-    ctx: Context, record: PromotionRecord, sealed: Sealed, parts: Sequence[SealedTarget]
-) -> PromotionRecord:
+def _apply_all(ctx: Context, record: PromotionRecord, sealed: Sealed, parts: Sequence[SealedTarget]) -> PromotionRecord:
     for part in parts:
         name = part.spec.name
         record = _set(ctx, record, name, "applying")
-        fingerprint = ctx.target(name).apply(
-            _request(ctx, record, sealed, part), lambda step: reached(f"apply.{step}")
-        )
+        fingerprint = ctx.target(name).apply(_request(ctx, record, sealed, part), lambda step: reached(f"apply.{step}"))
         if fingerprint != part.delta.predicted:
             raise Conflict(f"{name}: the result is {fingerprint[:12]}, not {part.delta.predicted[:12]} as predicted.")
         record = _set(ctx, record, name, "applied", fingerprint)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from sandbox.clock import now
 from sandbox.lifecycle import cleanroom, sealing
+from sandbox.lifecycle import hazards as suspicion
 from sandbox.lifecycle.context import CHANGE, Context
 from sandbox.lifecycle.events import ChangeSealed, OnEvent
-from sandbox.lifecycle import hazards as suspicion
 from sandbox.lifecycle.requests import evidence_digest, make_request
 from sandbox.lifecycle.review import sealed_document
 from sandbox.lifecycle.sealing import Sealed
@@ -22,6 +22,7 @@ from sandbox.lifecycle.views import shown
 from sandbox.records import Decision, Evidence, Failure, Hazard, Rehearsal, SandboxRecord, StoredChange
 from sandbox.spec import Check
 from sandbox.trees.patterns import Patterns
+
 
 @dataclass(frozen=True)
 class Outcome:

@@ -16,7 +16,16 @@ from sandbox.engines.base import ExecRequest, ExecResult
 from sandbox.lifecycle import proposing, sessions
 from sandbox.lifecycle.context import RUN, Context
 from sandbox.lifecycle.differences import differences
-from sandbox.lifecycle.events import AttemptStarted, FilesTouched, Note, OnEvent, Output, RolledBack, StepFinished, StepStarted
+from sandbox.lifecycle.events import (
+    AttemptStarted,
+    FilesTouched,
+    Note,
+    OnEvent,
+    Output,
+    RolledBack,
+    StepFinished,
+    StepStarted,
+)
 from sandbox.lifecycle.feed import Watched
 from sandbox.lifecycle.proposing import Outcome
 from sandbox.lifecycle.watching import Watch
@@ -25,7 +34,9 @@ from sandbox.spec import Check, Command, TaskSpec
 from sandbox.trees.patterns import Patterns
 
 
-def run(ctx: Context, task: TaskSpec, on_event: OnEvent, *, keep: bool = False) -> tuple[RunRecord, StoredChange | None]:
+def run(
+    ctx: Context, task: TaskSpec, on_event: OnEvent, *, keep: bool = False
+) -> tuple[RunRecord, StoredChange | None]:
     """Do a task in a sandbox of its own and propose what came of it; `keep` leaves the sandbox for a look."""
     record = RunRecord(run=fresh_id("run"), sandbox="", status="running", attempts=0, owner=ctx.owner.name)
     ctx.ledger.put(RUN, record.run, record, event="run.started", actor=ctx.launcher, task=task.name)
@@ -62,9 +73,7 @@ def _attempts(
         return _end(ctx, record.run, status="rolled_back", failure=outcome.failure), None
 
 
-def _attempt(
-    ctx: Context, task: TaskSpec, run_id: str, box: SandboxRecord, start: str, on_event: OnEvent
-) -> Outcome:
+def _attempt(ctx: Context, task: TaskSpec, run_id: str, box: SandboxRecord, start: str, on_event: OnEvent) -> Outcome:
     """The steps, then the proposal. A failure is in the outcome; the caller rolls back."""
     for number, command in enumerate(task.work, 1):
         before = start if number == 1 else sessions.snapshot(ctx, box.sandbox, f"before step {number}").snapshot
@@ -115,9 +124,7 @@ def _tripped(ctx: Context, task: TaskSpec, box: SandboxRecord, *, seen: bool) ->
     if task.max_deleted is None:
         return ""
     deleted = sum(
-        change.op == "deleted"
-        for placed in box.bases
-        for change in differences(ctx, box, placed, origin=box.sandbox)
+        change.op == "deleted" for placed in box.bases for change in differences(ctx, box, placed, origin=box.sandbox)
     )
     if deleted <= task.max_deleted and not seen:
         return ""
@@ -163,18 +170,14 @@ def _update(ctx: Context, run_id: str, event: str, **update: object) -> RunRecor
 def _end(
     ctx: Context, run_id: str, *, status: str, failure: Failure | None = None, change_id: str | None = None
 ) -> RunRecord:
-    return _update(
-        ctx, run_id, f"run.{status}", status=status, failure=failure, change_id=change_id, owner=None
-    )
+    return _update(ctx, run_id, f"run.{status}", status=status, failure=failure, change_id=change_id, owner=None)
 
 
 def propose_by_hand(
     ctx: Context, box: SandboxRecord, checks: Sequence[Check], on_event: OnEvent
 ) -> tuple[RunRecord, StoredChange | None]:
     """Propose what a sandbox differs in; it goes on as it is, whatever the checks say."""
-    record = RunRecord(
-        run=fresh_id("run"), sandbox=box.sandbox, status="running", attempts=1, owner=ctx.owner.name
-    )
+    record = RunRecord(run=fresh_id("run"), sandbox=box.sandbox, status="running", attempts=1, owner=ctx.owner.name)
     ctx.ledger.put(RUN, record.run, record, event="run.started", actor=ctx.launcher, sandbox=box.sandbox)
     try:
         outcome = proposing.propose(ctx, box, run=record.run, asked="", checks=checks, on_event=on_event)

@@ -70,9 +70,7 @@ def vote(
     )
     if decision == "reject":
         closed = stored.model_copy(update={"status": "rejected"})
-        if not ctx.ledger.swap(
-            CHANGE, stored.id, stored, closed, event="change.rejected", actor=person, reason=reason
-        ):
+        if not ctx.ledger.swap(CHANGE, stored.id, stored, closed, event="change.rejected", actor=person, reason=reason):
             raise Conflict(f"The change {stored.id} moved on before it could be rejected.", "Look at it again.")
     return view
 
