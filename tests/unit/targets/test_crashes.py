@@ -14,6 +14,7 @@ from tests.unit.targets.killed import phase
 from tests.unit.targets.worlds import World, change_everything, everything, world
 
 SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["tests.unit.targets.killed"])
 
 
 @pytest.fixture
