@@ -18,7 +18,7 @@ from sandbox.engines.base import ExecRequest
 from sandbox.errors import Conflict, SandboxError
 from sandbox.lifecycle import sessions
 from sandbox.lifecycle.context import Context
-from sandbox.lifecycle.events import Event, OnEvent
+from sandbox.lifecycle.events import CheckFinished, CheckStarted, OnEvent, Output
 from sandbox.lifecycle.sealing import Sealed, SealedTarget
 from sandbox.records import Evidence, Rehearsal, SandboxRecord
 from sandbox.spec import Check
@@ -70,20 +70,24 @@ def _play(copy: Target, sealed: Sealed, part: SealedTarget, points: Sequence[Pat
     )
 
 
-def check(ctx: Context, sealed: Sealed, checks: Sequence[Check], like: SandboxRecord, on_event: OnEvent) -> list[Evidence]:
+def check(
+    ctx: Context, sealed: Sealed, checks: Sequence[Check], like: SandboxRecord, on_event: OnEvent
+) -> list[Evidence]:
     """Run the checks, each in a sandbox of its own with the image and limits of `like`; stops at a failure."""
     evidence: list[Evidence] = []
     for number, one in enumerate(checks, 1):
-        on_event(Event.check_started(shlex.join(one.run)))
-        found = _check_one(ctx, sealed, one, number, like)
+        on_event(CheckStarted(shlex.join(one.run)))
+        found = _check_one(ctx, sealed, one, number, like, on_event)
         evidence.append(found)
-        on_event(Event.check_finished(found.check, found.exit_code, found.seconds))
+        on_event(CheckFinished(found.check, found.exit_code, found.seconds, found.timed_out))
         if not found.passed:
             break
     return evidence
 
 
-def _check_one(ctx: Context, sealed: Sealed, one: Check, number: int, like: SandboxRecord) -> Evidence:
+def _check_one(
+    ctx: Context, sealed: Sealed, one: Check, number: int, like: SandboxRecord, on_event: OnEvent
+) -> Evidence:
     try:
         captured = {
             part.spec.name: sessions.Captured(
@@ -99,13 +103,18 @@ def _check_one(ctx: Context, sealed: Sealed, one: Check, number: int, like: Sand
         ) from error
     clean = sessions.create(ctx, captured, image=like.image, limits=like.limits, env=like.env, owned=True)
     output: list[bytes] = []
+
+    def keep(stream: str, data: bytes) -> None:
+        output.append(data)
+        on_event(Output(stream, data))
+
     try:
         result = ctx.engine_of(clean).exec(
             ExecRequest(
                 sandbox=clean.sandbox,
                 command=one.run,
                 timeout_s=one.timeout_s,
-                on_output=lambda _, data: output.append(data),
+                on_output=keep,
             )
         )
     finally:

@@ -12,9 +12,10 @@ from contextlib import ExitStack
 
 from sandbox.errors import Locked, SandboxError
 from sandbox.lifecycle import sessions
-from sandbox.lifecycle.context import PROMOTION, RUN, SANDBOX, Context
-from sandbox.lifecycle.restoring import put_back
-from sandbox.records import Failure, PromotionRecord, RunRecord, SandboxRecord
+from sandbox.lifecycle.context import CHANGE, PROMOTION, RUN, SANDBOX, Context
+from sandbox.lifecycle.restoring import close_change, put_back
+from sandbox.lifecycle.sealing import OWNER
+from sandbox.records import Failure, PromotionRecord, RunRecord, SandboxRecord, StoredChange
 
 
 def recover(ctx: Context, *, thorough: bool = False) -> list[str]:
@@ -23,6 +24,7 @@ def recover(ctx: Context, *, thorough: bool = False) -> list[str]:
     if thorough:
         done += _engines(ctx)
         done += _scratch(ctx)
+        done += _half_sealed(ctx)
     return done
 
 
@@ -33,6 +35,10 @@ def _promotions(ctx: Context) -> list[str]:
             if record.owner and ctx.owner.is_alive(record.owner):
                 continue
             lines.append(_put_back(ctx, record))
+    for change in ctx.ledger.find(CHANGE, StoredChange, status="promoting"):
+        for record in ctx.ledger.find(PROMOTION, PromotionRecord, change=change.id):
+            if record.status in ("committed", "restored", "frozen"):
+                close_change(ctx, record)
     return lines
 
 
@@ -102,4 +108,18 @@ def _scratch(ctx: Context) -> list[str]:
         if not ctx.owner.is_alive(owner):
             shutil.rmtree(path, ignore_errors=True)
             lines.append(f"scratch {path.name}: removed")
+    return lines
+
+
+def _half_sealed(ctx: Context) -> list[str]:
+    """Change sets that the journal does not know, of dead owners."""
+    lines: list[str] = []
+    known = {change.id for change in ctx.ledger.find(CHANGE, StoredChange)}
+    for path in sorted((ctx.home.root / "changes").iterdir()):
+        if path.name in known:
+            continue
+        owner = path / OWNER
+        if not owner.exists() or not ctx.owner.is_alive(owner.read_text()):
+            shutil.rmtree(path, ignore_errors=True)
+            lines.append(f"half-sealed change {path.name}: removed")
     return lines

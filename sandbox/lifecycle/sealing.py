@@ -27,6 +27,8 @@ from sandbox.trees.entry import Change
 from sandbox.trees.sealed import SealedBlobs, SealWriter, changes_digest, read_changes, write_changes
 
 SEAL = "seal.json"
+OWNER = "owner"
+"""Names the process that is sealing: if that dies before the journal knows the change, it is rubbish."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ def seal(ctx: Context, record: SandboxRecord) -> Sealed:
     change = fresh_id("chg")
     directory = ctx.home.change(change)
     directory.mkdir(mode=0o700)
+    (directory / OWNER).write_text(ctx.owner.name)
     engine, instant = ctx.engine_of(record), fresh_id("snap")
     try:
         engine.snapshot(SnapshotRequest(record.sandbox, instant))
@@ -81,17 +84,11 @@ def _copy_out(ctx: Context, record: SandboxRecord, change: str, directory: Path,
         spec, base = ctx.target(placed.target).spec, ctx.bases.get(placed.base)
         changes = differences(ctx, record, placed, origin=instant, sink=writer)
         write_changes(directory / f"{placed.target}.changes", changes)
-        targets.append(
-            SealedTarget(spec, placed.identity, base, changes, delta(spec, placed.identity, base, changes))
-        )
-    writer.finish({change.after.content for target in targets for change in target.changes if _is_file(change)})
+        targets.append(SealedTarget(spec, placed.identity, base, changes, delta(spec, placed.identity, base, changes)))
+    writer.finish([change for target in targets for change in target.changes])
     seal_bytes = _seal_bytes([(target.delta, changes_digest(target.changes)) for target in targets])
     durable.write(directory / SEAL, seal_bytes)
     return Sealed(change, hashlib.sha256(seal_bytes).hexdigest(), directory, tuple(targets))
-
-
-def _is_file(change: Change) -> bool:
-    return change.after is not None and change.after.kind == "file"
 
 
 def _seal_bytes(targets: list[tuple[TargetDelta, str]]) -> bytes:
