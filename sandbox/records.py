@@ -325,6 +325,8 @@ class RunRecord(Record):
     status: Literal["running", "proposed", "empty", "rolled_back", "interrupted"]
     attempts: int
     change: ChangeView | None = None
+    change_id: str | None = None
+    """What the journal keeps of `change`, which is shown as it is now."""
     failure: Failure | None = None
     owner: str | None = None
     """The process that is at it; None once it has ended."""
@@ -356,3 +358,92 @@ class PromotionRecord(Record):
     """Refused because the world moved, not because policy says no."""
     owner: str | None = None
     """The process that is at it; None once it has ended."""
+
+
+# --- everything else ----------------------------------------------------------------------------------
+
+
+class SandboxList(Record):
+    sandboxes: tuple[SandboxRecord, ...]
+
+
+class SnapshotList(Record):
+    snapshots: tuple[SnapshotRecord, ...]
+
+
+class DiffRecord(Record):
+    sandbox: str
+    since: str | None = None
+    """The snapshot that it is compared with; None: the bases."""
+    targets: tuple[TargetDelta, ...]
+
+
+class ChangeList(Record):
+    changes: tuple[ChangeView, ...]
+
+
+class PromotionList(Record):
+    promotions: tuple[PromotionRecord, ...]
+
+
+class TargetState(Record):
+    """A target as `target check` finds it."""
+
+    name: str
+    kind: str
+    path: str
+    policy: str | None
+    identity: str
+    entries: int
+    bytes: int
+    fingerprint: str
+    healthy: bool | None
+    """None where it has no health checks."""
+    says: str = ""
+
+
+class TargetList(Record):
+    targets: tuple[dict[str, Any], ...]
+
+
+class PolicyState(Record):
+    """A policy as `policy check` reads it."""
+
+    name: str
+    digest: str
+    quorum: int
+    people: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+class Advice(Record):
+    """One line of `doctor`."""
+
+    part: str
+    ok: bool
+    says: str
+    hint: str = ""
+
+
+class DoctorRecord(Record):
+    engine: str | None
+    """What `--engine auto` takes here; None: there is none."""
+    findings: tuple[Advice, ...]
+
+
+class DoneRecord(Record):
+    """What a housekeeping command did, a line for each thing."""
+
+    done: tuple[str, ...]
+    freed_bytes: int = 0
+
+
+class ImageState(Record):
+    name: str
+    ready: bool
+    says: str
+
+
+class ImageList(Record):
+    engine: str
+    images: tuple[ImageState, ...]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sandbox.errors import InputError
 from sandbox.lifecycle.context import Context
+from sandbox.records import StoredChange
 from sandbox.spec import PolicySpec, TargetSpec
 
 
@@ -15,3 +16,9 @@ def policy_of(ctx: Context, spec: TargetSpec) -> PolicySpec | None:
         return ctx.config.policy(spec.policy)
     except InputError:
         return None
+
+
+def policies_of(ctx: Context, stored: StoredChange) -> list[PolicySpec]:
+    """The policies of a change's targets that can be read now, each once."""
+    found = [policy_of(ctx, ctx.target(delta.name).spec) for delta in stored.targets]
+    return list({policy.name: policy for policy in found if policy}.values())

@@ -12,11 +12,12 @@ from contextlib import ExitStack
 
 from sandbox.clock import fresh_id, now
 from sandbox.decide import Ruling
-from sandbox.errors import Conflict, Drifted, NotFound, SandboxError
+from sandbox.errors import Conflict, Drifted, NotFound, Refused, SandboxError
 from sandbox.faults import reached
 from sandbox.lifecycle import health, sealing
 from sandbox.lifecycle.context import CHANGE, PROMOTION, Context
-from sandbox.lifecycle.restoring import put_back
+from sandbox.lifecycle.proposing import load_request
+from sandbox.lifecycle.restoring import close_change, put_back
 from sandbox.lifecycle.rulings import Observed, rule
 from sandbox.lifecycle.sealing import Sealed, SealedTarget
 from sandbox.records import PromotedTarget, PromotionRecord, StoredChange
@@ -55,14 +56,15 @@ def promote(ctx: Context, change: str) -> PromotionRecord:
         ctx.ledger.put(PROMOTION, name, record, event="promotion.started", actor=ctx.launcher, change=change)
         try:
             _prepare(ctx, record, sealed, parts)
+            _take(ctx, record, stored)
         except BaseException as error:
             for part in parts:
                 ctx.target(part.spec.name).settle(ctx.home.promotion(name, part.spec.name))
             refused = _refused_in_preparation(ctx, record, error, started)
-            if isinstance(error, Drifted):
+            if isinstance(error, Drifted | Refused):
                 return refused
             raise
-        return _go_through(ctx, record, stored, sealed, parts, started)
+        return _go_through(ctx, record, sealed, parts, started)
 
 
 def stored_change(ctx: Context, change: str) -> StoredChange:
@@ -133,23 +135,28 @@ def _prepare(ctx: Context, record: PromotionRecord, sealed: Sealed, parts: Seque
         ctx.ledger.note("promotion.prepared", actor=ctx.launcher, subject=record.promotion, target=part.spec.name)
 
 
+def _take(ctx: Context, record: PromotionRecord, stored: StoredChange) -> None:
+    """Use the sign-off up, before the first byte changes: no second promotion can stand on it (B5)."""
+    request, _ = load_request(ctx, stored)
+    ctx.ledger.spend(request.nonce, promotion=record.promotion)
+    taken = stored.model_copy(update={"status": "promoting"})
+    if not ctx.ledger.swap(
+        CHANGE, stored.id, stored, taken, event="change.promoting", actor=ctx.launcher, promotion=record.promotion
+    ):
+        raise Drifted(f"The change {stored.id} moved on: it was rejected or promoted meanwhile.")
+
+
 def _go_through(
-    ctx: Context,
-    record: PromotionRecord,
-    stored: StoredChange,
-    sealed: Sealed,
-    parts: Sequence[SealedTarget],
-    started: float,
+    ctx: Context, record: PromotionRecord, sealed: Sealed, parts: Sequence[SealedTarget], started: float
 ) -> PromotionRecord:
     names = [part.spec.name for part in parts]
     try:
-        ctx.ledger.spend(_nonce(sealed), promotion=record.promotion)
-        _mark(ctx, stored, "promoting", record)
         record = _apply_all(ctx, record, sealed, parts)
         health.bake([ctx.target(name).spec for name in names])
         ctx.ledger.note("promotion.baked", actor=ctx.launcher, subject=record.promotion)
         for name in names:
             ctx.target(name).settle(ctx.home.promotion(record.promotion, name))
+        done = _commit(ctx, record, started)
     except BaseException as error:
         says = error.says if isinstance(error, SandboxError) else f"{type(error).__name__}: {error}"
         record = ctx.ledger.get(PROMOTION, record.promotion, PromotionRecord)
@@ -157,6 +164,10 @@ def _go_through(
         if not isinstance(error, Exception):
             raise
         return ended
+    return done
+
+
+def _commit(ctx: Context, record: PromotionRecord, started: float) -> PromotionRecord:
     done = record.model_copy(
         update={
             "status": "committed",
@@ -165,8 +176,27 @@ def _go_through(
             "owner": None,
         }
     )
-    ctx.commit(done)
+    ctx.ledger.put(PROMOTION, done.promotion, done, event="promotion.committed", actor=ctx.launcher)
+    close_change(ctx, done)
     return done
+
+
+def _set(
+    ctx: Context, record: PromotionRecord, name: str, status: str, fingerprint: str | None = None
+) -> PromotionRecord:
+    """Make durable where one target is."""
+    moved = record.model_copy(
+        update={
+            "targets": tuple(
+                part.model_copy(update={"status": status, "fingerprint": fingerprint}) if part.name == name else part
+                for part in record.targets
+            )
+        }
+    )
+    ctx.ledger.put(
+        PROMOTION, record.promotion, moved, event=f"promotion.{status}", actor=ctx.launcher, target=name
+    )
+    return moved
 
 
 def _apply_all(

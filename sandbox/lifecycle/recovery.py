@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from sandbox.errors import Locked, SandboxError
 from sandbox.lifecycle import sessions
 from sandbox.lifecycle.context import CHANGE, PROMOTION, RUN, SANDBOX, Context
-from sandbox.lifecycle.restoring import put_back
+from sandbox.lifecycle.restoring import close_change, put_back
 from sandbox.lifecycle.sealing import OWNER
 from sandbox.records import Failure, PromotionRecord, RunRecord, SandboxRecord, StoredChange
 
@@ -35,6 +35,10 @@ def _promotions(ctx: Context) -> list[str]:
             if record.owner and ctx.owner.is_alive(record.owner):
                 continue
             lines.append(_put_back(ctx, record))
+    for change in ctx.ledger.find(CHANGE, StoredChange, status="promoting"):
+        for record in ctx.ledger.find(PROMOTION, PromotionRecord, change=change.id):
+            if record.status in ("committed", "restored", "frozen"):
+                close_change(ctx, record)
     return lines
 
 
