@@ -9,8 +9,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import service  # type: ignore[import-not-found]  # noqa: E402
-import totals  # type: ignore[import-not-found]  # noqa: E402
+import service  # type: ignore[import-not-found]
+import totals  # type: ignore[import-not-found]
 
 MONTHS = [f"2025-{month:02}" for month in range(1, 13)]
 
