@@ -14,7 +14,7 @@ from sandbox.errors import NotFound
 
 if TYPE_CHECKING:
     from sandbox.drills.outcome import DrillRecord
-    from sandbox.manager import EngineChoice
+    from sandbox.wiring import EngineChoice
 
 _DRILLS = {"kiro": "an agent deletes and recreates the environment that it was to fix one line in"}
 

@@ -19,7 +19,7 @@ from sandbox.drills.report import Timeline, write_report
 from sandbox.drills.stage import LAUNCHER, make_keys, managed, policy, scratch_folder, terminable, write_config
 from sandbox.drills.telling import OtherwiseThanTold, Teller, table
 from sandbox.errors import SandboxError
-from sandbox.manager import EngineChoice
+from sandbox.wiring import EngineChoice
 
 ACTS = (
     "The incident, for comparison: the agent has direct access",

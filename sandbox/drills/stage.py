@@ -20,7 +20,8 @@ import yaml
 
 from sandbox.errors import InputError, SandboxError
 from sandbox.lifecycle.interrupts import deferred
-from sandbox.manager import EngineChoice, Manager
+from sandbox.manager import Manager
+from sandbox.wiring import EngineChoice
 
 KEYS = {
     "alice": ("alice", "alice"),

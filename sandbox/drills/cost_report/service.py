@@ -54,8 +54,8 @@ def page(month: str) -> str:
 def healthy() -> bool:
     """The newest month can be read and has entries."""
     settings = config()
-    found: Report = report(ROOT / settings["ledger"], settings["newest"])
-    return found.rows > 0
+    rows: int = report(ROOT / settings["ledger"], settings["newest"]).rows
+    return rows > 0
 
 
 class Handler(BaseHTTPRequestHandler):

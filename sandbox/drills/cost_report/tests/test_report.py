@@ -1,5 +1,7 @@
 """What must hold before a change of this service is worth a look."""
 
+# ruff: noqa: PT009 - it runs with the standard library alone
+
 from __future__ import annotations
 
 import sqlite3
