@@ -1,6 +1,7 @@
 """The one door for the command line and the Python API.
 
-Owns what people may ask for, by the words of the command line, and where home and configuration lie. Must not do the work itself; the lifecycle does.
+Owns what people may ask for, in the words of the command line, and where home and configuration lie. Must not
+do the work itself; the lifecycle does.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ from sandbox.spec import Check, Limits, Network, TargetSpec, TaskSpec
 from sandbox.trees.bases import BaseStore
 from sandbox.wiring import EngineChoice, Wiring
 
-__all__ = ["Box", "Manager"]
+__all__ = ["Box", "EngineChoice", "Manager"]
 
 
 class Manager:
