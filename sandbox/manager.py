@@ -57,7 +57,7 @@ from sandbox.spec import Check, Limits, Network, TargetSpec, TaskSpec
 from sandbox.trees.bases import BaseStore
 from sandbox.wiring import EngineChoice, Wiring
 
-__all__ = ["Box", "Manager"]
+__all__ = ["Box", "EngineChoice", "Manager"]
 
 
 class Manager:
