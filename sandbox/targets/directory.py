@@ -46,7 +46,7 @@ class DirectoryTarget:
         return identity.lease(self.path)
 
     def capture(self, bases: BaseStore, on_progress: OnProgress | None = None) -> StoredBase:
-        """Copy the state as it is now into `bases`."""
+        """The directory at one instant; what has not changed since the last capture is not read again."""
         return bases.capture(self.path, self._ignore, key=self.identify(), on_progress=on_progress)
 
     def check(self, base: Base) -> Drift:
