@@ -123,7 +123,14 @@ def put(root: Path, path: str | bytes, content: bytes = b"", mode: int = 0o644) 
     return file
 
 
-ODD_NAMES = (b"new\nline", b"ends with newline\n", b"bad \xff utf8", b"-rf", b"quote's \"and\" $(touch x) `x` \\ %s", b" ")
+ODD_NAMES = (
+    b"new\nline",
+    b"ends with newline\n",
+    b"bad \xff utf8",
+    b"-rf",
+    b'quote\'s "and" $(touch x) `x` \\ %s',
+    b" ",
+)
 
 
 def everything(root: Path) -> None:
@@ -184,4 +191,3 @@ def change_everything(root: Path) -> None:
     root.chmod(0o750)
     if os.geteuid() == 0:
         os.chown(root / "owned", 4321, 5432)
-
