@@ -92,8 +92,12 @@ class PutBack:
         else:
             exchange(staging, slot, handle, name)
 
+    def _slots_tell(self, staging: int) -> bool:
+        """Whether the slots are those that were staged; once settled (or lost), all counts as swapped."""
+        return not self.point.has(SETTLED) and state(staging, STAGED) is not None
+
     def _never_swapped(self, handle: int, name: bytes, staging: int, unit: Unit) -> bool:
-        if self.point.has(SETTLED) or state(staging, STAGED) is None:
+        if not self._slots_tell(staging):
             return False
         slots = _slots(staging, unit)
         if unit.after:
@@ -118,7 +122,7 @@ class PutBack:
         now = look(handle, name, unit.path)
         if now is not None and now.entry == before:
             return
-        changed_by_us = self.point.has(SETTLED) or state(staging, unit.slot) is not None
+        changed_by_us = not self._slots_tell(staging) or state(staging, unit.slot) is not None
         if now is None or now.entry.kind != before.kind or not changed_by_us:
             self.left.add(unit.number)
             return
