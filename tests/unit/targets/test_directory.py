@@ -77,9 +77,7 @@ def test_restored_files_have_their_times_also_when_made_from_the_copy(tmp_path: 
 
 
 def test_a_reader_never_sees_a_file_missing_or_half_written(tmp_path: Path) -> None:
-    it = world(
-        tmp_path, lambda root: put(root, "file", b"old") and None, lambda root: put(root, "file", b"new") and None
-    )
+    it = world(tmp_path, lambda root: put(root, "file", b"old"), lambda root: put(root, "file", b"new") and None)
     code = (
         "import os, sys\nseen = set()\nprint('ready', flush=True)\n"
         "while True:\n"

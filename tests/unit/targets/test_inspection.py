@@ -27,7 +27,7 @@ def before(root: Path) -> None:
 
 
 def found(tmp_path: Path, after: Callable[[Path], object], **more: object) -> set[tuple[str, str, bool]]:
-    it = world(tmp_path, before, lambda root: after(root) and None)
+    it = world(tmp_path, before, after)
     hazards = it.target().inspect(it.base, it.changes)
     assert all(hazard.says.endswith(".") for hazard in hazards)
     return {(hazard.kind, hazard.path, hazard.blocks) for hazard in hazards}
@@ -120,7 +120,7 @@ def test_what_the_base_had_and_the_change_does_not_touch_is_carried(tmp_path: Pa
         with socket.socket(socket.AF_UNIX):
             bind(root / "old-socket")
 
-    it = world(tmp_path, old, lambda root: put(root, "file", b"changed", 0o600) and None)
+    it = world(tmp_path, old, lambda root: put(root, "file", b"changed", 0o600))
     assert it.target().inspect(it.base, it.changes) == []
 
 
@@ -142,12 +142,12 @@ def test_a_directory_with_ignored_content_can_not_be_deleted(tmp_path: Path) -> 
 
 
 def test_an_ignored_path_can_not_be_changed(tmp_path: Path) -> None:
-    it = world(tmp_path, before, lambda root: put(root, "new.log", b"") and None, ignore=("*.log",))
+    it = world(tmp_path, before, lambda root: put(root, "new.log", b""), ignore=("*.log",))
     assert [(each.kind, each.blocks) for each in it.target().inspect(it.base, it.changes)] == [("ignored_path", True)]
 
 
 def test_hard_links_that_will_be_separated_are_told(tmp_path: Path) -> None:
-    it = world(tmp_path, before, lambda root: put(root, "Readme", b"changed") and None)
+    it = world(tmp_path, before, lambda root: put(root, "Readme", b"changed"))
     os.link(it.root / "Readme", tmp_path / "other name")
     hazards = it.target().inspect(it.base, it.changes)
     assert [(each.kind, each.path, each.blocks) for each in hazards] == [("hard_link_separated", "Readme", False)]

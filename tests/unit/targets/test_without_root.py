@@ -71,7 +71,7 @@ def refuses_foreign_owners(home: Path) -> None:
 
 
 def refuses_where_it_may_not_write(home: Path) -> None:
-    it = world(home, everything, lambda root: put(root, "edit/text", b"new") and None)
+    it = world(home, everything, lambda root: put(root, "edit/text", b"new"))
     (it.root / "edit").chmod(0o555)
     with pytest.raises(InputError, match="may not write in 'edit'"):
         it.target().prepare(it.request(), quiet)
