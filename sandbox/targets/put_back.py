@@ -17,7 +17,19 @@ from typing import BinaryIO
 
 from sandbox.errors import Drifted
 from sandbox.targets.base import OnStep
-from sandbox.targets.beneath import FILE, GONE, directory, exchange, move, opened, parent, remove_tree, state
+from sandbox.targets.beneath import (
+    FEW,
+    FILE,
+    GONE,
+    directory,
+    exchange,
+    move,
+    opened,
+    parent,
+    remove_tree,
+    state,
+    sync_file_system,
+)
 from sandbox.targets.restore_point import RESTORED, SETTLED, RestorePoint, Saved
 from sandbox.targets.sight import Seen, is_exactly, look, walk
 from sandbox.targets.staging import STAGED
@@ -54,6 +66,8 @@ class PutBack:
             on_step("keep")
             self._sweep(staging)
             flush(self.root, self.saved)
+            if len(self.saved.seen) > FEW:
+                sync_file_system(staging)
         if self.stuck:
             return
         on_step("restored")
@@ -111,7 +125,8 @@ class PutBack:
             if is_exactly(staging, slot, unit.before):
                 return slot
         remove_tree(staging, _DRAFT)
-        source = Source(self.point.open_content, self.saved.labels, self.saved.mtime_ns)
+        few = len(self.saved.seen) <= FEW
+        source = Source(self.point.open_content, self.saved.labels, self.saved.mtime_ns, durable=few)
         write_tree(staging, _DRAFT, unit.before, source)
         slot = self._slots.free(unit)
         move(staging, _DRAFT, staging, slot)
@@ -220,7 +235,7 @@ class Slots:
         for number in itertools.count(int(unit.in_place)):
             name = b"%s.%d" % (unit.slot, number) if number else unit.slot
             if state(self._handle, name) is None:
-                known.append(name)
+                known.extend([name] if name not in known else [])
                 return name
         raise AssertionError("there is always a free name")
 

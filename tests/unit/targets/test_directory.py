@@ -67,6 +67,20 @@ def test_unchanged_files_keep_their_inode_and_restored_ones_get_theirs_back(tmp_
     assert inodes(it.root) == before
 
 
+@pytest.mark.parametrize("settled", [False, True])
+def test_so_many_files_that_they_are_flushed_together_come_and_go(tmp_path: Path, settled: bool) -> None:
+    def fill(root: Path, content: bytes) -> None:
+        for number in range(2 * beneath.FEW):
+            put(root, f"{number % 7}/{number}", content)
+
+    it = world(tmp_path, lambda root: fill(root, b"old"), lambda root: fill(root, b"new"))
+    promote(it)
+    if settled:
+        it.target().settle(it.point)
+    assert it.target().restore(it.point, quiet).clean
+    assert it.now() == it.base.fingerprint
+
+
 def test_restored_files_have_their_times_also_when_made_from_the_copy(tmp_path: Path) -> None:
     it = world(tmp_path, everything, change_everything)
     times = {path: path.lstat().st_mtime_ns for path in it.root.rglob("*") if not path.is_dir()}

@@ -37,6 +37,16 @@ def bind(path: Path) -> None:
     os.mknod(path, 0o140600)
 
 
+def step_becomes_a_link(root: Path) -> None:
+    (root / "step").rmdir()
+    (root / "step").symlink_to(".")
+
+
+def setgid_directory(root: Path) -> None:
+    (root / "new").mkdir()
+    (root / "new").chmod(0o2755)
+
+
 BLOCKING: dict[str, tuple[Callable[[Path], object], tuple[str, str]]] = {
     "fifo": (lambda root: os.mkfifo(root / "new"), ("fifo", "new")),
     "socket": (lambda root: bind(root / "new"), ("socket", "new")),
@@ -47,10 +57,7 @@ BLOCKING: dict[str, tuple[Callable[[Path], object], tuple[str, str]]] = {
     "climbing link": (lambda root: (root / "dir/new").symlink_to("../../x"), ("link_leaves", "dir/new")),
     "climbing through a link": (lambda root: (root / "new").symlink_to("inside/../../../x"), ("link_leaves", "new")),
     "through an old absolute link": (lambda root: (root / "new").symlink_to("already-out/x"), ("link_leaves", "new")),
-    "an old link leaves through a new one": (
-        lambda root: ((root / "step").rmdir(), (root / "step").symlink_to(".")),
-        ("link_leaves", "dir/over"),
-    ),
+    "an old link leaves through a new one": (step_becomes_a_link, ("link_leaves", "dir/over")),
     "reserved name": (lambda root: put(root, "dir/.sandbox-x", b""), ("reserved_name", "dir/.sandbox-x")),
 }
 
@@ -81,10 +88,7 @@ NOT_BLOCKING: dict[str, tuple[Callable[[Path], object], tuple[str, str]]] = {
         lambda root: (put(root, "caf\u00e9", b""), put(root, "cafe\u0301", b"")),
         ("name_twin", "cafe\u0301"),
     ),
-    "setgid directory": (
-        lambda root: ((root / "new").mkdir(), (root / "new").chmod(0o2755)),
-        ("setgid_directory", "new"),
-    ),
+    "setgid directory": (setgid_directory, ("setgid_directory", "new")),
 }
 
 
