@@ -128,7 +128,9 @@ def _app(command: tuple[str, ...] | None) -> typer.Typer:
         identity: Annotated[
             str | None, typer.Option("--as", metavar="NAME", help="Who launches. Also SANDBOX_IDENTITY.")
         ] = None,
-        _version: Annotated[bool, typer.Option("--version", callback=_say_version, is_eager=True, help="")] = False,
+        _version: Annotated[
+            bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version.")
+        ] = False,
     ) -> None:
         """Let AI agents work on copies of real systems; promote only what was verified and signed off.
 
@@ -157,6 +159,7 @@ def _usage(error: Exception) -> InputError:
     message = str(getattr(error, "format_message", error.__str__)()).strip()
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "sandbox"
+    message = message.replace("Value error, ", "")
     says = message[:1].upper() + message[1:].rstrip(".") + "."
     if path == "sandbox" and getattr(error, "option_name", None) == "--json":
         return InputError(says, "--json comes after the command, as in `sandbox list --json`.")

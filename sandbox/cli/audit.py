@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 def log(ctx: typer.Context, json: Json = False) -> None:
-    """Show every step that was recorded, oldest first: when, who, what, on which thing."""
+    """Show every step that was recorded.
+
+    Oldest first: when, who, what, on which thing.
+    """
     session = begin(ctx, json)
     with session.manager() as manager:
         entries = list(manager.audit_log())
@@ -31,7 +34,9 @@ def _line(entry: AuditEntry) -> str:
 
 
 def verify(ctx: typer.Context, json: Json = False) -> int:
-    """Check that no entry of the log was edited, dropped, reordered or cut off since it was signed.
+    """Check that the log is what was signed.
+
+    No entry was edited, dropped, reordered or cut off.
 
     A log that does not hold ends with 6: what it says conflicts with what was signed.
     """

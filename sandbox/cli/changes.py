@@ -50,7 +50,10 @@ def review(
     full: Annotated[bool, typer.Option("--full", help="Show each difference to its last line.")] = False,
     json: Json = False,
 ) -> None:
-    """Show what a person needs before signing: what is lost first, then evidence, then the difference."""
+    """Show what a person needs before signing.
+
+    What will be lost comes first, then what was asked and verified, then the difference by risk.
+    """
     session = begin(ctx, json)
     with session.manager() as manager:
         shown = manager.review(change, full=full)
@@ -67,7 +70,10 @@ def approve(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Sign a change with your SSH key. On a terminal it asks for the digest that `sandbox review` showed you."""
+    """Sign a change with your SSH key.
+
+    On a terminal it asks for the digest that `sandbox review` showed you.
+    """
     session = begin(ctx, json)
     short = _typed(change) if digest is None else digest
     if not _SHORT.fullmatch(short.lower()):

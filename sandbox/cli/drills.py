@@ -19,7 +19,10 @@ def drill(
     report: Annotated[str | None, typer.Option(metavar="FILE.html", help="Write a report with the timeline.")] = None,
     json: Json = False,
 ) -> int:
-    """Play an incident on a small real production made in a scratch folder, and measure what happens."""
+    """Play an incident, and measure what happens.
+
+    On a small real production that it makes in a scratch folder and removes afterwards.
+    """
     session = begin(ctx, json)
     from sandbox import drills
 
@@ -46,7 +49,10 @@ def bench(
     against: Annotated[str | None, typer.Option(metavar="A,B,...", help="Other tools to measure beside it.")] = None,
     json: Json = False,
 ) -> int:
-    """Measure each operation on this machine, beside its floors and other tools."""
+    """Measure each operation on this machine.
+
+    Beside the machine's own floors, and other tools.
+    """
     session = begin(ctx, json)
     from sandbox import bench as benchmark
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import sys
-import tempfile
-import traceback
 
 from sandbox.errors import SandboxError
 from sandbox.terminal import escape
@@ -41,6 +39,8 @@ def report(error: BaseException, *, as_json: bool) -> int:
     """Say what went wrong, on stdout as JSON or on stderr as text; the exit code."""
     code, kind, says, hint = _explain(error)
     if os.environ.get("SANDBOX_DEBUG"):
+        import traceback
+
         sys.stderr.write(escape("".join(traceback.format_exception(error)), keep="\n"))
     if as_json:
         from sandbox.cli.session import print_json
@@ -89,6 +89,9 @@ def _invalid(error: BaseException) -> tuple[str, str]:
 
 def _kept(error: BaseException) -> str:
     """Where the details of a bug are, for the report about it."""
+    import tempfile
+    import traceback
+
     try:
         number, path = tempfile.mkstemp(prefix="sandbox-bug-", suffix=".txt")
         with os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace") as file:

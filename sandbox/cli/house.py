@@ -28,7 +28,10 @@ def target_list(ctx: typer.Context, json: Json = False) -> None:
 def target_check(
     ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="T", help="A target.")], json: Json = False
 ) -> None:
-    """Read a target as it is now: what it really is, its fingerprint, and whether it is healthy."""
+    """Read a target as it is now.
+
+    What it really is, its fingerprint, and whether it is healthy.
+    """
     session = begin(ctx, json)
     with session.manager() as manager:
         found = manager.target_check(name)
@@ -83,7 +86,7 @@ def image_build(
 
 
 def doctor(ctx: typer.Context, json: Json = False) -> int:
-    """Say what each engine needs, whether it is there, and what to do where it is not."""
+    """Say what is needed here, and what is missing."""
     session = begin(ctx, json)
     with session.manager() as manager:
         found = manager.doctor()
@@ -98,12 +101,18 @@ def doctor(ctx: typer.Context, json: Json = False) -> int:
 
 
 def recover(ctx: typer.Context, json: Json = False) -> None:
-    """Finish or put back what a killed manager left half-done, and remove leftover sandboxes."""
+    """Finish or put back what was left half-done.
+
+    After a manager was killed; leftover sandboxes are removed. Every command does the needed part of it first.
+    """
     _housekeeping(begin(ctx, json), "recover", "There was nothing to recover.")
 
 
 def prune(ctx: typer.Context, json: Json = False) -> None:
-    """Remove captured bases, logs and closed changes that nothing needs any more."""
+    """Remove what nothing needs any more.
+
+    Captured bases, logs and closed changes.
+    """
     _housekeeping(begin(ctx, json), "prune", "There was nothing to remove.")
 
 

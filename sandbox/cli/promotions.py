@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def promote(ctx: typer.Context, change: ChangeId, json: Json = False) -> int:
-    """Apply a signed-off change to its real targets. If anything goes wrong they are put back by themselves."""
+    """Apply a signed-off change to its real targets.
+
+    If anything goes wrong, they are put back by themselves.
+    """
     session = begin(ctx, json)
     with session.manager() as manager:
         record = manager.promote(change)
@@ -26,7 +29,10 @@ def promote(ctx: typer.Context, change: ChangeId, json: Json = False) -> int:
 
 
 def restore(ctx: typer.Context, promotion: PromotionId, json: Json = False) -> int:
-    """Take a committed promotion back: its targets become what they were, if nobody else wrote there since."""
+    """Take a committed promotion back.
+
+    Its targets become what they were, if nobody else wrote there since.
+    """
     session = begin(ctx, json)
     with session.manager() as manager:
         record = manager.restore(promotion)

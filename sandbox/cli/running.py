@@ -41,10 +41,10 @@ def run(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the sandbox there afterwards, to look at it.")] = False,
     json: Json = False,
 ) -> int:
-    """Do a task in a sandbox and propose what it changed; roll back if it fails.
+    """Do a task in a sandbox, propose what it changed.
 
-    Targets are captured, the command works on copies, the net difference is verified in a clean room. The real
-    targets are untouched, whatever happens: only `promote` changes them.
+    If it fails, it is rolled back. Targets are captured, the command works on copies, and the net difference is
+    verified in a clean room. Whatever happens, the real targets are untouched: only `promote` changes them.
     """
     session = begin(ctx, json, takes_command=True)
     if task is not None:
@@ -113,7 +113,10 @@ def variables(given: list[str]) -> dict[str, str]:
 
 
 def propose(ctx: typer.Context, sandbox: SandboxId, check: Checks = [], json: Json = False) -> int:  # noqa: B006
-    """Seal what differs in a sandbox, verify it in a clean room, and make a change of it for people to sign."""
+    """Make a change of what differs in a sandbox.
+
+    The difference is sealed and verified in a clean room; then people can sign it.
+    """
     session = begin(ctx, json)
     from sandbox.cli.live import live
 
@@ -151,9 +154,10 @@ def execute(
     stdin: Annotated[bool, typer.Option("--stdin", help="Pass this command's input on, read to its end.")] = False,
     json: Json = False,
 ) -> int:
-    """Run a command in a sandbox: `sandbox exec ID -- CMD...`. Its exit code becomes this command's.
+    """Run a command: `sandbox exec ID -- CMD...`.
 
-    Its two streams come as they are into pipes and files; on a terminal, control characters are shown escaped.
+    Its exit code becomes this command's. Its two streams come as they are into pipes and files; on a terminal,
+    control characters are shown escaped.
     """
     session = begin(ctx, json, takes_command=True)
     command = session.needed_command(f"sandbox exec {sandbox} -- ls -la")
@@ -181,7 +185,10 @@ def execute(
 
 
 def shell(ctx: typer.Context, sandbox: SandboxId, json: Json = False) -> int:
-    """Open a shell in a sandbox, on this terminal; `-- CMD...` runs another program. Its exit code is passed on."""
+    """Open a shell in a sandbox, on this terminal.
+
+    `-- CMD...` runs another program instead. Its exit code becomes this command's.
+    """
     session = begin(ctx, json, takes_command=True)
     if json:
         raise InputError("A shell has no answer to print as JSON.", "`sandbox exec ID --json -- CMD` has one.")
@@ -194,7 +201,10 @@ def logs(
     name: Annotated[str, typer.Argument(metavar="ID", help="A sandbox or a run.")],
     json: Json = False,
 ) -> None:
-    """Show what the commands of a sandbox or a run printed, with control characters escaped."""
+    """Show what a sandbox or a run printed.
+
+    Control characters are shown escaped.
+    """
     session = begin(ctx, json)
     with session.manager() as manager:
         data = manager.logs(name)

@@ -28,7 +28,10 @@ def create(
     pids: Annotated[int | None, typer.Option(metavar="N", help="How many processes at most.")] = None,
     json: Json = False,
 ) -> None:
-    """Make a sandbox with a copy of each target, to work in by hand. It stays until `destroy`."""
+    """Make a sandbox with a copy of each target.
+
+    It is there to work in by hand, and stays until `destroy`.
+    """
     session = begin(ctx, json)
     if not target:
         raise InputError("A sandbox needs at least one target.", "Name one with --target; `sandbox target list`.")
@@ -124,7 +127,10 @@ def _run(record: RunRecord) -> Iterator[str]:
 
 
 def destroy(ctx: typer.Context, sandbox: SandboxId, json: Json = False) -> None:
-    """End a sandbox and remove all of it; the real targets are not concerned."""
+    """End a sandbox and remove all of it.
+
+    The real targets are not concerned.
+    """
     session = begin(ctx, json)
     with session.manager() as manager:
         record = manager.destroy(sandbox)
@@ -139,7 +145,10 @@ def diff(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Show which paths differ in a sandbox now, from the bases or from a snapshot."""
+    """Show which paths differ in a sandbox now.
+
+    From the captured bases, or from a snapshot.
+    """
     session = begin(ctx, json)
     with session.manager() as manager:
         record = manager.diff(sandbox, since)

@@ -18,7 +18,10 @@ def snapshot(
     label: Annotated[str | None, typer.Option(metavar="L", help="Words to find it again by.")] = None,
     json: Json = False,
 ) -> None:
-    """Keep a sandbox's whole file system as it is now; what runs in it goes on."""
+    """Keep a sandbox's whole file system as it is.
+
+    What runs in it goes on.
+    """
     session = begin(ctx, json)
     with session.manager() as manager:
         record = manager.snapshot(sandbox, label)
@@ -42,7 +45,10 @@ def list_all(ctx: typer.Context, sandbox: SandboxId, json: Json = False) -> None
 
 
 def rollback(ctx: typer.Context, sandbox: SandboxId, snapshot: SnapshotId, json: Json = False) -> None:
-    """Take a sandbox to the state of a snapshot, older or newer; what runs in it is ended."""
+    """Take a sandbox to the state of a snapshot.
+
+    The snapshot may be older or newer than what is there; what runs in the sandbox is ended.
+    """
     session = begin(ctx, json)
     with session.manager() as manager:
         record = manager.rollback(sandbox, snapshot)
@@ -55,7 +61,7 @@ def fork(
     count: Annotated[int, typer.Option(metavar="N", help="How many sandboxes to start from it.")] = 1,
     json: Json = False,
 ) -> None:
-    """Start new sandboxes in the state of a snapshot."""
+    """Start new sandboxes from a snapshot."""
     session = begin(ctx, json)
     with session.manager() as manager:
         started = time.monotonic()
