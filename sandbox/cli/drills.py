@@ -11,6 +11,7 @@ from sandbox.cli.failures import BUG, DONE
 from sandbox.cli.options import Json
 from sandbox.cli.session import begin, print_lines, tell
 from sandbox.cli.tables import table
+from sandbox.errors import InputError
 
 
 def drill(
@@ -54,8 +55,10 @@ def bench(
     Beside the machine's own floors, and other tools.
     """
     session = begin(ctx, json)
-    from sandbox import bench as benchmark
-
+    try:
+        from sandbox import bench as benchmark
+    except ImportError:
+        raise InputError("This installation has no benchmark.", "It comes with a checkout: `make bench` there.") from None
     found = benchmark.run(engine=session.engine, against=against, say=tell)
     session.answer(found.document(), found.lines())
     return DONE
