@@ -1,31 +1,31 @@
 """The one door for the command line and the Python API.
 
-Owns the wiring: which engines and kinds of target there are, where the home and the configuration lie, who
-launches. Must not do the work itself; the lifecycle does.
+Owns what people may ask for, in the words of the command line, and where home and configuration lie. Must not
+do the work itself; the lifecycle does.
 """
 
 from __future__ import annotations
 
 import getpass
 import os
-import threading
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
 import platformdirs
 
-from sandbox.config import Config, check_outside
-from sandbox.engines.base import Engine, ExecRequest, ShellRequest
-from sandbox.errors import EngineUnavailable, InputError, NotFound
-from sandbox.journal.ledger import Ledger
+from sandbox.config import Config
+from sandbox.engines.base import ExecRequest, OnOutput, ShellRequest
+from sandbox.errors import InputError
+from sandbox.journal.audit import Notary
+from sandbox.journal.ledger import AuditLog, Ledger
+from sandbox.journal.verify import Verification, verify
 from sandbox.lifecycle import (
     housekeeping,
     inquiries,
     promotion,
-    proposing,
     recovery,
     restoring,
     runs,
@@ -35,8 +35,9 @@ from sandbox.lifecycle import (
 )
 from sandbox.lifecycle.box import Box
 from sandbox.lifecycle.context import RUN, Context
-from sandbox.lifecycle.events import Event, OnEvent
+from sandbox.lifecycle.events import OnEvent, one_at_a_time
 from sandbox.lifecycle.home import Home, Owner
+from sandbox.lifecycle.review import Review
 from sandbox.records import (
     ChangeView,
     DestroyRecord,
@@ -44,7 +45,6 @@ from sandbox.records import (
     DoctorRecord,
     DoneRecord,
     ExecRecord,
-    ForkRecord,
     ImageList,
     PolicyState,
     PromotionRecord,
@@ -56,33 +56,34 @@ from sandbox.records import (
     TargetState,
 )
 from sandbox.spec import Check, Limits, Network, TargetSpec, TaskSpec
-from sandbox.targets import open_target
-from sandbox.targets.base import Target
 from sandbox.trees.bases import BaseStore
+from sandbox.wiring import EngineChoice, Wiring
 
-EngineChoice = Literal["docker", "native", "auto"]
+__all__ = ["Box", "EngineChoice", "Manager"]
 
 
 class Manager:
     """Everything that `sandbox` can do. Use it as a context manager; safe in several threads."""
 
     def __init__(self, home: Home, config: Config, engine: EngineChoice, identity: str) -> None:
-        self._choice = engine
-        self._engines: dict[str, Engine] = {}
-        self._lock = threading.Lock()
         self._home = home
         self._ledger = Ledger.open(home.journal)
+        self._notary = Notary.open(home.root / "keys")
+        self._notary.check_start(self._ledger)
+        self._opened_at = self._ledger.edge().size
         self._owner = Owner(home)
+        wiring = Wiring(home, config, engine)
         self.context = Context(
             home=home,
             owner=self._owner,
             ledger=self._ledger,
+            notary=self._notary,
             config=config,
             bases=BaseStore(home.root / "bases"),
             launcher=identity,
-            default_engine=lambda: self._default_engine,
-            engine=self._engine,
-            target=self._target,
+            default_engine=wiring.default_engine,
+            engine=wiring.engine,
+            target=wiring.target,
         )
 
     @classmethod
@@ -98,10 +99,9 @@ class Manager:
         `home` is SANDBOX_HOME or the user data directory where it is None, `config` SANDBOX_CONFIG or `configs/`
         in the working directory, `identity` SANDBOX_IDENTITY or the system user.
         """
-        root = Path(home or os.environ.get("SANDBOX_HOME") or platformdirs.user_data_path("sandbox"))
         directory = Path(config or os.environ.get("SANDBOX_CONFIG") or "configs")
         who = identity or os.environ.get("SANDBOX_IDENTITY") or getpass.getuser()
-        manager = cls(Home.open(root.expanduser()), Config(directory.expanduser()), engine, who)
+        manager = cls(Home.open(home_path(home)), Config(directory.expanduser()), engine, who)
         try:
             manager.recovered = tuple(recovery.recover(manager.context))
         except BaseException:
@@ -114,6 +114,8 @@ class Manager:
 
     def close(self) -> None:
         """Give up what this process owns; sandboxes made by hand go on."""
+        if self._ledger.edge().size != self._opened_at:
+            self._notary.checkpoint(self._ledger)
         self._owner.release()
         self._ledger.close()
 
@@ -123,58 +125,12 @@ class Manager:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    # --- wiring ---------------------------------------------------------------------------------------
-
-    @cached_property
-    def _default_engine(self) -> str:
-        if self._choice != "auto":
-            return self._choice
-        return "docker" if self._docker_answers() else "native"
-
-    def _docker_answers(self) -> bool:
-        # Looking for the socket first: the docker SDK takes longer to import than most commands to run.
-        if not (os.environ.get("DOCKER_HOST") or Path("/var/run/docker.sock").exists()):
-            return False
-        try:
-            self._engine("docker")
-        except EngineUnavailable:
-            return False
-        return True
-
-    def _engine(self, name: str) -> Engine:
-        with self._lock:
-            if name not in self._engines:
-                self._engines[name] = self._open_engine(name)
-            return self._engines[name]
-
-    def _open_engine(self, name: str) -> Engine:
-        if name == "docker":
-            from sandbox.engines.docker_engine import DockerEngine
-
-            return DockerEngine(home_id=self._home.id, scratch=self._home.engine("docker"))
-        if name == "native":
-            from sandbox.engines.native import NativeEngine
-
-            return NativeEngine(self._home.engine("native"), home_id=self._home.id)
-        raise InputError(f"There is no engine {name!r}.", "Take docker, native or auto.")
-
-    def _target(self, name: str) -> Target:
-        spec = self.context.config.target(name)
-        self._check_outside(spec)
-        return open_target(spec, self._home.root / "cache")
-
-    def _check_outside(self, spec: TargetSpec) -> None:
-        check_outside(self._home.root, Path(spec.path))
-        check_outside(self.context.config.directory, Path(spec.path), "the configuration")
-
     # --- sandboxes ------------------------------------------------------------------------------------
 
-    def run(
-        self, task: str | TaskSpec, *, on_event: OnEvent | None = None, keep: bool = False
-    ) -> RunRecord:
+    def run(self, task: str | TaskSpec, *, on_event: OnEvent | None = None, keep: bool = False) -> RunRecord:
         """Do a task: capture, run, check, propose; on failure roll back, retry, end with nothing proposed."""
         spec = self.context.config.task(task) if isinstance(task, str) else task
-        record, change = runs.run(self.context, spec, _one_at_a_time(on_event), keep=keep)
+        record, change = runs.run(self.context, spec, one_at_a_time(on_event), keep=keep)
         return self._with_change(record, change)
 
     def create(
@@ -283,14 +239,13 @@ class Manager:
         """New sandboxes in the state of a snapshot; none of them stays if one fails."""
         if count < 1:
             raise InputError(f"--count is {count}: it must be 1 or more.")
-        boxes: list[Box] = []
-        try:
+        with ExitStack() as undo:
+            boxes = []
             for _ in range(count):
-                boxes.append(Box(self, sessions.fork(self.context, _snapshot_id(snapshot))))
-        except BaseException:
-            for box in boxes:
-                box.destroy()
-            raise
+                box = Box(self, sessions.fork(self.context, _snapshot_id(snapshot)))
+                undo.callback(box.destroy)
+                boxes.append(box)
+            undo.pop_all()
         return tuple(boxes)
 
     def diff(self, sandbox: str, from_snapshot: str | SnapshotRecord | None = None) -> DiffRecord:
@@ -308,7 +263,7 @@ class Manager:
         """Seal a sandbox's difference, verify it in the clean room and make a request of it."""
         record = self.context.living(sandbox)
         wanted = tuple(one if isinstance(one, Check) else Check(run=tuple(one)) for one in checks)
-        ended, change = runs.propose_by_hand(self.context, record, wanted, _one_at_a_time(on_event))
+        ended, change = runs.propose_by_hand(self.context, record, wanted, one_at_a_time(on_event))
         return self._with_change(ended, change)
 
     # --- changes and promotions -----------------------------------------------------------------------
@@ -321,9 +276,9 @@ class Manager:
         """Every change, oldest first, without its entries."""
         return views.all_changes(self.context)
 
-    def review(self, change: str) -> views.Review:
+    def review(self, change: str) -> Review:
         """What a person needs to decide, in reading order."""
-        return views.review(self.context, promotion.stored_change(self.context, change))
+        return views.show_review(self.context, promotion.stored_change(self.context, change))
 
     def approve(self, change: str, *, person: str, key: str | Path, digest: str | None = None) -> ChangeView:
         """Sign a change's request as one person. `digest`: what the person typed, held against the change's."""
@@ -374,6 +329,10 @@ class Manager:
         """A policy as it is read, with what is unwise about it."""
         return inquiries.policy_state(self.context, name)
 
+    def audit_log(self, after: int = 0) -> AuditLog:
+        """Every step that was taken, oldest first; `after` is the `seq` of the last one already known."""
+        return AuditLog(entries=tuple(self._ledger.entries(after)))
+
     def recover(self) -> DoneRecord:
         """Finish or put back what killed managers left, and remove what no record knows."""
         return DoneRecord(done=(*self.recovered, *recovery.recover(self.context, thorough=True)))
@@ -384,13 +343,13 @@ class Manager:
 
     def doctor(self) -> DoctorRecord:
         """What each part needs and whether it is there."""
-        return housekeeping.doctor(self.context, self._choice)
+        return housekeeping.doctor(self.context)
 
     def images(self) -> ImageList:
         """What `--image` accepts on the engine in use."""
         return housekeeping.images(self.context)
 
-    def build_image(self, image: str, on_progress: OnProgress | None = None) -> None:
+    def build_image(self, image: str, on_progress: Callable[[str], None] | None = None) -> None:
         """Make a defined image ready."""
         engine = self.context.engine(self.context.default_engine())
         engine.build_image(image, on_progress or (lambda _line: None))
@@ -401,18 +360,29 @@ class Manager:
         return record.model_copy(update={"change": views.view(self.context, change)}) if change else record
 
 
+def audit_verify(
+    home: str | Path | None = None, *, log: str | Path | None = None, key: str | Path | None = None
+) -> Verification:
+    """Check the audit log of a home, or a copy of one, against the manager's public key.
+
+    Opens nothing else: it works on a journal that no manager would open any more, and offline. Raises InputError.
+    """
+    root = home_path(home)
+    public = Path(key) if key else root / "keys" / "audit_ed25519.pub"
+    witness = root / "keys" / "checkpoint"
+    try:
+        line = public.read_text("ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"The public key {public} can't be read.", "Name it with --key FILE, or the home with --home DIR."
+        ) from error
+    return verify(Path(log) if log else root / "journal.db", line, witness if not log and witness.exists() else None)
+
+
+def home_path(home: str | Path | None) -> Path:
+    """The home that is meant: as given, SANDBOX_HOME, or the user data directory."""
+    return Path(home or os.environ.get("SANDBOX_HOME") or platformdirs.user_data_path("sandbox")).expanduser()
+
+
 def _snapshot_id(snapshot: str | SnapshotRecord) -> str:
     return snapshot if isinstance(snapshot, str) else snapshot.snapshot
-
-
-def _one_at_a_time(on_event: OnEvent | None) -> OnEvent:
-    """Events come from the thread that runs and from the one that watches files."""
-    if on_event is None:
-        return lambda _event: None
-    lock = threading.Lock()
-
-    def deliver(event: Event) -> None:
-        with lock:
-            on_event(event)
-
-    return deliver

@@ -70,7 +70,9 @@ def _play(copy: Target, sealed: Sealed, part: SealedTarget, points: Sequence[Pat
     )
 
 
-def check(ctx: Context, sealed: Sealed, checks: Sequence[Check], like: SandboxRecord, on_event: OnEvent) -> list[Evidence]:
+def check(
+    ctx: Context, sealed: Sealed, checks: Sequence[Check], like: SandboxRecord, on_event: OnEvent
+) -> list[Evidence]:
     """Run the checks, each in a sandbox of its own with the image and limits of `like`; stops at a failure."""
     evidence: list[Evidence] = []
     for number, one in enumerate(checks, 1):

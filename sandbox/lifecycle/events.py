@@ -6,6 +6,7 @@ event, or that there is none, changes nothing. Everything in an event is as it c
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -104,3 +105,16 @@ Event = (
 
 OnEvent = Callable[[Event], None]
 """Called from one thread at a time; must return soon."""
+
+
+def one_at_a_time(on_event: OnEvent | None) -> OnEvent:
+    """The same watcher, or none, safe to call from the thread that runs and from the one that watches files."""
+    if on_event is None:
+        return lambda _event: None
+    lock = threading.Lock()
+
+    def deliver(event: Event) -> None:
+        with lock:
+            on_event(event)
+
+    return deliver

@@ -40,7 +40,6 @@ def after_apply(spec: TargetSpec) -> None:
 
 def bake(specs: Sequence[TargetSpec], sleep: Callable[[float], None] = time.sleep) -> None:
     """Return once every target came up within its grace and stayed healthy through its bake. Raises Unhealthy."""
-    started = time.monotonic()
     for spec in specs:
         await_first(spec, sleep)
     well_since = time.monotonic()

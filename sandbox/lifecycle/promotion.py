@@ -16,7 +16,7 @@ from sandbox.errors import Conflict, Drifted, NotFound, Refused, SandboxError
 from sandbox.faults import reached
 from sandbox.lifecycle import health, sealing
 from sandbox.lifecycle.context import CHANGE, PROMOTION, Context
-from sandbox.lifecycle.proposing import load_request
+from sandbox.lifecycle.requests import load_request
 from sandbox.lifecycle.restoring import close_change, put_back
 from sandbox.lifecycle.rulings import Observed, rule
 from sandbox.lifecycle.sealing import Sealed, SealedTarget
@@ -33,7 +33,8 @@ def promote(ctx: Context, change: str) -> PromotionRecord:
     stored = stored_change(ctx, change)
     name = fresh_id("prm")
     sealed = sealing.load(ctx, stored)
-    sealed.blobs.verify()
+    for part in sealed.targets:
+        sealed.blobs.verify(part.changes)
     parts = [part for part in sealed.targets if part.changes]
     first = rule(ctx, stored, sealed)
     if not first.decision.allowed:
@@ -84,9 +85,7 @@ def _observe(ctx: Context, sealed: Sealed) -> dict[str, Observed]:
     return seen
 
 
-def _refuse(
-    ctx: Context, name: str, stored: StoredChange, ruling: Ruling, started: float
-) -> PromotionRecord:
+def _refuse(ctx: Context, name: str, stored: StoredChange, ruling: Ruling, started: float) -> PromotionRecord:
     record = PromotionRecord(
         promotion=name,
         change=stored.id,
@@ -116,9 +115,7 @@ def _refused_in_preparation(
             "owner": None,
         }
     )
-    ctx.ledger.put(
-        PROMOTION, record.promotion, refused, event="promotion.refused", actor=ctx.launcher, reasons=[says]
-    )
+    ctx.ledger.put(PROMOTION, record.promotion, refused, event="promotion.refused", actor=ctx.launcher, reasons=[says])
     return refused
 
 
@@ -137,7 +134,7 @@ def _prepare(ctx: Context, record: PromotionRecord, sealed: Sealed, parts: Seque
 
 def _take(ctx: Context, record: PromotionRecord, stored: StoredChange) -> None:
     """Use the sign-off up, before the first byte changes: no second promotion can stand on it (B5)."""
-    request, _ = load_request(ctx, stored)
+    request, _ = load_request(ctx, stored.id, stored.request)
     ctx.ledger.spend(request.nonce, promotion=record.promotion)
     taken = stored.model_copy(update={"status": "promoting"})
     if not ctx.ledger.swap(
@@ -154,6 +151,8 @@ def _go_through(
         record = _apply_all(ctx, record, sealed, parts)
         health.bake([ctx.target(name).spec for name in names])
         ctx.ledger.note("promotion.baked", actor=ctx.launcher, subject=record.promotion)
+        # Signed before it counts: a log that can't be vouched for commits nothing (G2, G3).
+        ctx.notary.checkpoint(ctx.ledger)
         for name in names:
             ctx.target(name).settle(ctx.home.promotion(record.promotion, name))
         done = _commit(ctx, record, started)
@@ -193,21 +192,15 @@ def _set(
             )
         }
     )
-    ctx.ledger.put(
-        PROMOTION, record.promotion, moved, event=f"promotion.{status}", actor=ctx.launcher, target=name
-    )
+    ctx.ledger.put(PROMOTION, record.promotion, moved, event=f"promotion.{status}", actor=ctx.launcher, target=name)
     return moved
 
 
-def _apply_all(
-    ctx: Context, record: PromotionRecord, sealed: Sealed, parts: Sequence[SealedTarget]
-) -> PromotionRecord:
+def _apply_all(ctx: Context, record: PromotionRecord, sealed: Sealed, parts: Sequence[SealedTarget]) -> PromotionRecord:
     for part in parts:
         name = part.spec.name
         record = _set(ctx, record, name, "applying")
-        fingerprint = ctx.target(name).apply(
-            _request(ctx, record, sealed, part), lambda step: reached(f"apply.{step}")
-        )
+        fingerprint = ctx.target(name).apply(_request(ctx, record, sealed, part), lambda step: reached(f"apply.{step}"))
         if fingerprint != part.delta.predicted:
             raise Conflict(f"{name}: the result is {fingerprint[:12]}, not {part.delta.predicted[:12]} as predicted.")
         record = _set(ctx, record, name, "applied", fingerprint)

@@ -5,36 +5,23 @@ Owns when a difference is worth proposing. A failed check is a result (`Outcome.
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 
-import rfc8785
-
-import sandbox
-from sandbox import durable
 from sandbox.clock import now
-from sandbox.decide import policy_digest
-from sandbox.errors import InputError
 from sandbox.lifecycle import cleanroom, sealing
+from sandbox.lifecycle import hazards as suspicion
 from sandbox.lifecycle.context import CHANGE, Context
 from sandbox.lifecycle.events import ChangeSealed, OnEvent
-from sandbox.lifecycle import hazards as suspicion
-from sandbox.lifecycle.policies import policy_of
+from sandbox.lifecycle.requests import evidence_digest, make_request
 from sandbox.lifecycle.review import sealed_document
 from sandbox.lifecycle.sealing import Sealed
-from sandbox.lifecycle.signing import request_bytes
-from sandbox.records import Evidence, Failure, Hazard, Rehearsal, Request, RequestTarget, SandboxRecord, StoredChange
+from sandbox.lifecycle.subject import Subject
+from sandbox.lifecycle.views import shown
+from sandbox.records import Decision, Evidence, Failure, Hazard, Rehearsal, SandboxRecord, StoredChange
 from sandbox.spec import Check
 from sandbox.trees.patterns import Patterns
-
-REQUEST = "request.json"
-REVIEW = "review.txt"
-APPROVE_WITHIN_S = 86400.0
-"""For a change none of whose targets names a policy; nobody can approve it anyway."""
 
 
 @dataclass(frozen=True)
@@ -106,45 +93,7 @@ def _request(
 ) -> StoredChange:
     hazards, evidence, rehearsals = verified
     made_at = now()
-    policies = {part.spec.name: policy_of(ctx, part.spec) for part in sealed.targets}
-    windows = [policy.approve_within_s for policy in policies.values() if policy]
-    document = sealed_document(
-        sealed.id,
-        sealed.digest,
-        asked,
-        record.launcher,
-        tuple((part.delta, part.base, part.changes) for part in sealed.targets),
-        sealed.blobs,
-        hazards,
-        evidence,
-        rehearsals,
-    )
-    durable.write(sealed.directory / REVIEW, document)
-    request = Request(
-        change=sealed.id,
-        digest=sealed.digest,
-        targets=tuple(
-            RequestTarget(
-                name=part.spec.name,
-                identity=part.identity,
-                base=part.delta.base,
-                predicted=part.delta.predicted,
-                policy=part.spec.policy,
-                policy_digest=policy_digest(policy) if (policy := policies[part.spec.name]) else None,
-            )
-            for part in sealed.targets
-        ),
-        evidence=evidence_digest(evidence, rehearsals),
-        review=hashlib.sha256(document).hexdigest(),
-        launcher=record.launcher,
-        nonce=secrets.token_hex(16),
-        made_at=made_at,
-        expires_at=made_at + timedelta(seconds=min(windows, default=APPROVE_WITHIN_S)),
-        version=sandbox.__version__,
-    )
-    exact = request_bytes(request)
-    durable.write(sealed.directory / REQUEST, exact)
-    change = StoredChange(
+    draft = StoredChange(
         id=sealed.id,
         digest=sealed.digest,
         status="open",
@@ -154,13 +103,17 @@ def _request(
         asked=asked,
         image_digest=record.image_digest,
         created_at=made_at,
-        expires_at=request.expires_at,
-        request=hashlib.sha256(exact).hexdigest(),
+        expires_at=made_at,
+        request="",
         targets=tuple(part.delta.model_copy(update={"entries": ()}) for part in sealed.targets),
         hazards=hazards,
         evidence=evidence,
         rehearsals=rehearsals,
     )
+    proof = evidence_digest(evidence, rehearsals)
+    document = _document(record, sealed, draft)
+    request, digest = make_request(ctx, sealed, record.launcher, proof, document, made_at)
+    change = draft.model_copy(update={"expires_at": request.expires_at, "request": digest})
     ctx.ledger.put(
         CHANGE,
         change.id,
@@ -169,26 +122,22 @@ def _request(
         actor=ctx.launcher,
         digest=change.digest,
         request=change.request,
-        evidence=request.evidence,
+        evidence=proof,
     )
     return change
 
 
-def evidence_digest(evidence: Sequence[Evidence], rehearsals: Sequence[Rehearsal]) -> str:
-    """One digest over all that the clean room found (A3)."""
-    document = {
-        "evidence": [one.model_dump(mode="json") for one in evidence],
-        "rehearsals": [one.model_dump(mode="json") for one in rehearsals],
-    }
-    return hashlib.sha256(rfc8785.dumps(document)).hexdigest()
-
-
-def load_request(ctx: Context, change: StoredChange) -> tuple[Request, bytes]:
-    """The request with its exact bytes, held against the digest in the journal. Raises InputError."""
-    exact = (ctx.home.change(change.id) / REQUEST).read_bytes()
-    if hashlib.sha256(exact).hexdigest() != change.request:
-        raise InputError(
-            f"The request of {change.id} is not the one that was made.",
-            "Somebody wrote to the home directory: find out who, and propose the change anew.",
-        )
-    return Request.model_validate_json(exact), exact
+def _document(record: SandboxRecord, sealed: Sealed, draft: StoredChange) -> bytes:
+    """The review document, from what is fixed now."""
+    undecided = Decision(allowed=False, reasons=())
+    view = shown(draft, tuple(part.delta for part in sealed.targets), (), undecided)
+    subjects = [
+        Subject(part.delta, part.changes, part.base, sealed.blobs, part.spec, alone=len(sealed.targets) == 1)
+        for part in sealed.targets
+    ]
+    circumstances = [
+        ("image", f"{record.image} ({record.image_digest[:12]})"),
+        ("engine", record.engine),
+        ("network", record.network),
+    ]
+    return sealed_document(view, subjects, circumstances)

@@ -86,10 +86,9 @@ def _put_back_one(
         notes.append(f"{part.name}: restore failed: {says}")
         steps.extend(target.manual_steps(point))
         return part.model_copy(update={"status": "frozen"})
-    for path, kept in outcome.kept_aside:
-        notes.append(f"{part.name}: somebody else wrote to {path_text(path)} meanwhile; kept as {kept}")
-    for path in outcome.foreign:
-        notes.append(f"{part.name}: somebody else wrote to {path_text(path)} meanwhile; left as it is")
+    wrote = f"{part.name}: somebody else wrote meanwhile to"
+    notes.extend(f"{wrote} {path_text(path)}; kept as {kept}" for path, kept in outcome.kept_aside)
+    notes.extend(f"{wrote} {path_text(path)}; left as it is" for path in outcome.foreign)
     if part.status != "pending":
         notes.extend(_revive(target))
     return part.model_copy(

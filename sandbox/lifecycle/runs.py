@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from sandbox.clock import fresh_id
@@ -16,16 +16,27 @@ from sandbox.engines.base import ExecRequest, ExecResult
 from sandbox.lifecycle import proposing, sessions
 from sandbox.lifecycle.context import RUN, Context
 from sandbox.lifecycle.differences import differences
-from sandbox.lifecycle.events import AttemptStarted, FilesTouched, Note, OnEvent, Output, RolledBack, StepFinished, StepStarted
+from sandbox.lifecycle.events import (
+    AttemptStarted,
+    FilesTouched,
+    Note,
+    OnEvent,
+    Output,
+    RolledBack,
+    StepFinished,
+    StepStarted,
+)
 from sandbox.lifecycle.feed import Watched
 from sandbox.lifecycle.proposing import Outcome
 from sandbox.lifecycle.watching import Watch
 from sandbox.records import Failure, RunRecord, SandboxRecord, StoredChange
-from sandbox.spec import Command, TaskSpec
+from sandbox.spec import Check, Command, TaskSpec
 from sandbox.trees.patterns import Patterns
 
 
-def run(ctx: Context, task: TaskSpec, on_event: OnEvent, *, keep: bool = False) -> tuple[RunRecord, StoredChange | None]:
+def run(
+    ctx: Context, task: TaskSpec, on_event: OnEvent, *, keep: bool = False
+) -> tuple[RunRecord, StoredChange | None]:
     """Do a task in a sandbox of its own and propose what came of it; `keep` leaves the sandbox for a look."""
     record = RunRecord(run=fresh_id("run"), sandbox="", status="running", attempts=0, owner=ctx.owner.name)
     ctx.ledger.put(RUN, record.run, record, event="run.started", actor=ctx.launcher, task=task.name)
@@ -56,16 +67,13 @@ def _attempts(
             _update(ctx, record.run, "run.attempt", attempts=attempt)
             outcome = _attempt(ctx, task, record.run, box, start, on_event)
             if outcome.failure is None:
-                status = "proposed" if outcome.change else "empty"
-                return _end(ctx, record.run, status=status), outcome.change
+                return _concluded(ctx, record.run, outcome), outcome.change
             undone = sessions.rollback(ctx, box.sandbox, start)
             on_event(RolledBack(start, f"{outcome.failure.step}: {outcome.failure.reason}", undone.seconds))
         return _end(ctx, record.run, status="rolled_back", failure=outcome.failure), None
 
 
-def _attempt(
-    ctx: Context, task: TaskSpec, run_id: str, box: SandboxRecord, start: str, on_event: OnEvent
-) -> Outcome:
+def _attempt(ctx: Context, task: TaskSpec, run_id: str, box: SandboxRecord, start: str, on_event: OnEvent) -> Outcome:
     """The steps, then the proposal. A failure is in the outcome; the caller rolls back."""
     for number, command in enumerate(task.work, 1):
         before = start if number == 1 else sessions.snapshot(ctx, box.sandbox, f"before step {number}").snapshot
@@ -116,9 +124,7 @@ def _tripped(ctx: Context, task: TaskSpec, box: SandboxRecord, *, seen: bool) ->
     if task.max_deleted is None:
         return ""
     deleted = sum(
-        change.op == "deleted"
-        for placed in box.bases
-        for change in differences(ctx, box, placed, origin=box.sandbox)
+        change.op == "deleted" for placed in box.bases for change in differences(ctx, box, placed, origin=box.sandbox)
     )
     if deleted <= task.max_deleted and not seen:
         return ""
@@ -161,5 +167,30 @@ def _update(ctx: Context, run_id: str, event: str, **update: object) -> RunRecor
     return record
 
 
-def _end(ctx: Context, run_id: str, *, status: str, failure: Failure | None = None) -> RunRecord:
-    return _update(ctx, run_id, f"run.{status}", status=status, failure=failure, owner=None)
+def _end(
+    ctx: Context, run_id: str, *, status: str, failure: Failure | None = None, change_id: str | None = None
+) -> RunRecord:
+    return _update(ctx, run_id, f"run.{status}", status=status, failure=failure, change_id=change_id, owner=None)
+
+
+def propose_by_hand(
+    ctx: Context, box: SandboxRecord, checks: Sequence[Check], on_event: OnEvent
+) -> tuple[RunRecord, StoredChange | None]:
+    """Propose what a sandbox differs in; it goes on as it is, whatever the checks say."""
+    record = RunRecord(run=fresh_id("run"), sandbox=box.sandbox, status="running", attempts=1, owner=ctx.owner.name)
+    ctx.ledger.put(RUN, record.run, record, event="run.started", actor=ctx.launcher, sandbox=box.sandbox)
+    try:
+        outcome = proposing.propose(ctx, box, run=record.run, asked="", checks=checks, on_event=on_event)
+    except BaseException as error:
+        failed = Failure(step="propose", reason=str(error) or type(error).__name__)
+        _end(ctx, record.run, status="interrupted", failure=failed)
+        raise
+    if outcome.failure:
+        return _end(ctx, record.run, status="rolled_back", failure=outcome.failure), None
+    return _concluded(ctx, record.run, outcome), outcome.change
+
+
+def _concluded(ctx: Context, run_id: str, outcome: Outcome) -> RunRecord:
+    if outcome.change is None:
+        return _end(ctx, run_id, status="empty")
+    return _end(ctx, run_id, status="proposed", change_id=outcome.change.id)

@@ -84,17 +84,11 @@ def _copy_out(ctx: Context, record: SandboxRecord, change: str, directory: Path,
         spec, base = ctx.target(placed.target).spec, ctx.bases.get(placed.base)
         changes = differences(ctx, record, placed, origin=instant, sink=writer)
         write_changes(directory / f"{placed.target}.changes", changes)
-        targets.append(
-            SealedTarget(spec, placed.identity, base, changes, delta(spec, placed.identity, base, changes))
-        )
-    writer.finish({change.after.content for target in targets for change in target.changes if _is_file(change)})
+        targets.append(SealedTarget(spec, placed.identity, base, changes, delta(spec, placed.identity, base, changes)))
+    writer.finish([change for target in targets for change in target.changes])
     seal_bytes = _seal_bytes([(target.delta, changes_digest(target.changes)) for target in targets])
     durable.write(directory / SEAL, seal_bytes)
     return Sealed(change, hashlib.sha256(seal_bytes).hexdigest(), directory, tuple(targets))
-
-
-def _is_file(change: Change) -> bool:
-    return change.after is not None and change.after.kind == "file"
 
 
 def _seal_bytes(targets: list[tuple[TargetDelta, str]]) -> bytes:

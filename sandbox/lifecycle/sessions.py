@@ -230,9 +230,7 @@ def fork(ctx: Context, snapshot: str) -> SandboxRecord:
 
 def keep(ctx: Context, sandbox: str) -> None:
     """Let a sandbox outlive the process that owns it."""
-    ctx.ledger.put(
-        SANDBOX, sandbox, _with(ctx.living(sandbox), owner=None), event="sandbox.kept", actor=ctx.launcher
-    )
+    ctx.ledger.put(SANDBOX, sandbox, _with(ctx.living(sandbox), owner=None), event="sandbox.kept", actor=ctx.launcher)
 
 
 def destroy(ctx: Context, sandbox: str) -> DestroyRecord:
@@ -252,9 +250,7 @@ def destroy(ctx: Context, sandbox: str) -> DestroyRecord:
 def _discard_unreachable(ctx: Context, engine: str) -> None:
     """Discard every snapshot that no living sandbox made or came from."""
     living = {
-        record.sandbox: record
-        for status in ALIVE
-        for record in ctx.ledger.find(SANDBOX, SandboxRecord, status=status)
+        record.sandbox: record for status in ALIVE for record in ctx.ledger.find(SANDBOX, SandboxRecord, status=status)
     }
     kept = {ref for record in living.values() for ref in (record.head, record.forked_from) if ref}
     for taken in ctx.ledger.find(SNAPSHOT, SnapshotRecord, status="kept"):

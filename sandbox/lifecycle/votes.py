@@ -13,7 +13,7 @@ from sandbox.errors import Conflict, InputError, Refused
 from sandbox.lifecycle import signing
 from sandbox.lifecycle.context import CHANGE, VOTE, Context
 from sandbox.lifecycle.policies import policies_of
-from sandbox.lifecycle.proposing import load_request
+from sandbox.lifecycle.requests import load_request
 from sandbox.records import StoredChange, Vote, VoteView
 
 SHORT_DIGEST = 12
@@ -32,7 +32,7 @@ def vote(
     """Sign and keep a vote. Raises Refused where it would not count, Conflict where the change is closed."""
     if stored.status != "open":
         raise Conflict(f"The change {stored.id} is {stored.status}: it takes no more votes.")
-    request, exact = load_request(ctx, stored)
+    request, exact = load_request(ctx, stored.id, stored.request)
     policies = policies_of(ctx, stored)
     if not any(person in policy.people for policy in policies):
         names = sorted({name for policy in policies for name in policy.people})
@@ -70,9 +70,7 @@ def vote(
     )
     if decision == "reject":
         closed = stored.model_copy(update={"status": "rejected"})
-        if not ctx.ledger.swap(
-            CHANGE, stored.id, stored, closed, event="change.rejected", actor=person, reason=reason
-        ):
+        if not ctx.ledger.swap(CHANGE, stored.id, stored, closed, event="change.rejected", actor=person, reason=reason):
             raise Conflict(f"The change {stored.id} moved on before it could be rejected.", "Look at it again.")
     return view
 
@@ -93,7 +91,7 @@ def same_digest(stored: StoredChange, short: str) -> None:
 
 def judged(ctx: Context, stored: StoredChange) -> tuple[VoteView, ...]:
     """Every vote of a change as it counts now, oldest first."""
-    request, _ = load_request(ctx, stored)
+    request, _ = load_request(ctx, stored.id, stored.request)
     policies = policies_of(ctx, stored)
     return tuple(
         signing.judge(cast, request, policies, stored.launcher, now())

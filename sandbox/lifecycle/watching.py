@@ -79,7 +79,8 @@ class Watch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._close()
+        # The last events came after the last look: tell what they amount to.
+        self.final()
 
     def final(self) -> Counts:
         """End the feed and count once more, exactly; trips where that is due. Can be called in the block."""

@@ -67,6 +67,16 @@ def directory(root: int, path: bytes) -> Iterator[int]:
 
 
 @contextmanager
+def opened(path: Path) -> Iterator[int]:
+    """A handle on a directory by its path, closed at the end."""
+    handle = os.open(path, DIRECTORY)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+@contextmanager
 def parent(root: int, path: bytes) -> Iterator[tuple[int, bytes]]:
     """A handle on the directory that holds `path`, and the name in it; the root is `.` in itself."""
     with directory(root, parent_of(path)) as handle:
@@ -86,9 +96,11 @@ def _renameat2() -> Callable[..., int]:
     try:
         call = ctypes.CDLL(None, use_errno=True).renameat2
     except AttributeError as error:
-        raise InputError("This system has no renameat2.", "Directory targets need Linux with glibc 2.28 or newer.") from error
+        raise InputError(
+            "This system has no renameat2.", "Directory targets need Linux with glibc 2.28 or newer."
+        ) from error
     call.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
-    return call  # type: ignore[no-any-return]
+    return call
 
 
 def _rename(source: int, name: bytes, target: int, new_name: bytes, flag: int) -> None:
@@ -161,11 +173,8 @@ def _names_to_remove(above: int, name: bytes, found: os.stat_result) -> list[byt
 
 def sync_directory(path: Path) -> None:
     """Make the names in a directory of our own durable."""
-    handle = os.open(path, DIRECTORY)
-    try:
+    with opened(path) as handle:
         os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def write_durably(path: Path, content: bytes) -> None:

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 
 from sandbox.errors import InputError, SandboxError
 from sandbox.targets.beneath import sync_directory, write_durably
-from sandbox.targets.sight import Labels, Seen, digest_of
+from sandbox.targets.sight import Labels, Seen
 from sandbox.targets.tree_writer import copy
 from sandbox.targets.units import Unit
 from sandbox.trees import manifest
@@ -113,7 +113,8 @@ class RestorePoint:
         self.mark(VALID, digest([(self.path / "manifest").read_bytes()]).encode())
 
     def load(self) -> Saved | None:
-        """What it says; None where it never became valid, so that nothing was changed. Raises SandboxError for damage."""
+        """What it says; None where it never became valid, so that nothing was changed. Raises SandboxError where it
+        is damaged."""
         if not self.has(VALID):
             return None
         try:
@@ -123,15 +124,6 @@ class RestorePoint:
             return _decode(json.loads(data))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SandboxError(f"The restore point {self.path} is damaged: {error}.") from error
-
-    def verify(self, saved: Saved) -> None:
-        """Read every kept content again. Raises SandboxError where one is damaged."""
-        for unit in saved.units:
-            for entry in unit.before:
-                if entry.kind == "file" and not unit.in_place:
-                    with self.open_content(entry) as content:
-                        if digest_of(content.fileno())[0] != entry.content:
-                            raise SandboxError(f"The restore point {self.path} is damaged: a content differs.")
 
     def base(self) -> Iterable[Entry]:
         """All entries of the base."""
@@ -174,7 +166,12 @@ def _unpairs(pairs: Iterable[list[str]]) -> Labels:
 
 def _encode_entry(entry: Entry) -> dict[str, Any]:
     content = entry.content.hex() if entry.kind == "file" else _text(entry.content)
-    fields = {"path": _text(entry.path), "content": content, "mode": f"{entry.mode:04o}", "xattrs": _pairs(entry.xattrs)}
+    fields = {
+        "path": _text(entry.path),
+        "content": content,
+        "mode": f"{entry.mode:04o}",
+        "xattrs": _pairs(entry.xattrs),
+    }
     return {"kind": entry.kind, "uid": entry.uid, "gid": entry.gid, "size": entry.size, **fields}
 
 
@@ -182,7 +179,13 @@ def _decode_entry(data: dict[str, Any]) -> Entry:
     content = bytes.fromhex(data["content"]) if data["kind"] == "file" else _bytes(data["content"])
     owner = (data["uid"], data["gid"])
     return Entry(
-        _bytes(data["path"]), data["kind"], int(data["mode"], 8), *owner, data["size"], content, _unpairs(data["xattrs"])
+        _bytes(data["path"]),
+        data["kind"],
+        int(data["mode"], 8),
+        *owner,
+        data["size"],
+        content,
+        _unpairs(data["xattrs"]),
     )
 
 

@@ -5,7 +5,6 @@ Owns the reading of single paths and of small trees. Must not change anything, a
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import stat
@@ -17,6 +16,7 @@ from typing import NamedTuple
 from sandbox.errors import Drifted
 from sandbox.targets.beneath import DIRECTORY, FILE, GONE, open_directory, state
 from sandbox.trees.entry import Entry, parent_of, path_text
+from sandbox.trees.scan import read_xattrs
 
 CHUNK = 1 << 20
 
@@ -76,16 +76,19 @@ def look(handle: int, name: bytes, path: bytes, digest: Digest = digest_of) -> S
         return None
     started = time.time_ns()
     kind = _KINDS[stat.S_IFMT(found.st_mode)]
-    content, size, xattrs = b"", 0, ()
+    content, size = b"", 0
+    xattrs: Labels = ()
     labels = labels_of(handle, name, kind)
     if kind in ("file", "dir"):
         with _opened(handle, name, kind, path) as fd:
             if kind == "file":
                 content, size = digest(fd)
-            xattrs = _attributes(fd)
+            xattrs = read_xattrs(fd)
             after = os.fstat(fd)
         if _identity(after) != _identity(found):
-            raise Drifted(f"{path_text(path)!r} changed while it was being read.", "Try again once nobody writes there.")
+            raise Drifted(
+                f"{path_text(path)!r} changed while it was being read.", "Try again once nobody writes there."
+            )
     elif kind == "link":
         content = os.readlink(name, dir_fd=handle)
     elif kind in ("char", "block"):
@@ -155,7 +158,7 @@ def is_still(handle: int, name: bytes, tree: Sequence[Seen], *, moved: bool = Fa
         here = name + path[len(top) :]
         above = open_directory(handle, parent_of(here))
         try:
-            if not _untouched(above, here.rpartition(b"/")[2], seen, moved=moved and path == top):
+            if not untouched(above, here.rpartition(b"/")[2], seen, moved=moved and path == top):
                 return False
         finally:
             os.close(above)
@@ -176,7 +179,8 @@ def labels_of(handle: int, name: bytes, kind: str) -> Labels:
         return ()
 
 
-def _untouched(above: int, name: bytes, seen: Seen, *, moved: bool) -> bool:
+def untouched(above: int, name: bytes, seen: Seen, *, moved: bool = False) -> bool:
+    """`is_still` for one path, without what a directory holds."""
     found = state(above, name)
     if found is None or (found.st_dev, found.st_ino) != (seen.device, seen.inode):
         return False
@@ -187,12 +191,11 @@ def _untouched(above: int, name: bytes, seen: Seen, *, moved: bool) -> bool:
     if entry.kind == "dir":
         # What is in a directory is compared by name; its times change with every unit that is applied below it.
         return True
-    if found.st_mtime_ns != seen.mtime_ns or (not moved and found.st_ctime_ns != seen.ctime_ns):
+    if found.st_mtime_ns != seen.mtime_ns or (entry.kind == "file" and found.st_size != entry.size):
         return False
-    if entry.kind == "file" and found.st_size != entry.size:
-        return False
-    if seen.settled or entry.kind != "file":
+    if seen.settled and (moved or found.st_ctime_ns == seen.ctime_ns):
         return True
+    # Too fresh for the times to tell, or renamed or linked under another name: only the content can.
     again = look(above, name, entry.path)
     return again is not None and again.entry == entry
 
@@ -203,17 +206,6 @@ def _names(root: int, path: bytes) -> list[bytes]:
         return sorted(os.fsencode(each) for each in os.listdir(handle))
     finally:
         os.close(handle)
-
-
-def _attributes(fd: int) -> tuple[tuple[bytes, bytes], ...]:
-    try:
-        names = sorted(os.fsencode(each) for each in os.listxattr(fd))
-    except OSError as error:
-        if error.errno == errno.ENOTSUP:
-            return ()
-        raise
-    counted = (each for each in names if each.startswith(b"user.") or each == b"security.capability")
-    return tuple((each, os.getxattr(fd, each)) for each in counted)
 
 
 def _identity(found: os.stat_result) -> tuple[int, ...]:

@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from sandbox.errors import SandboxError
+from sandbox.errors import Drifted, SandboxError
 from sandbox.targets.beneath import DIRECTORY, FILE, directory
-from sandbox.targets.sight import CHUNK, Labels
+from sandbox.targets.sight import CHUNK, Labels, Seen
 from sandbox.trees.entry import ROOT, Entry, parent_of, path_text
 
 _FICLONE = 0x40049409
@@ -73,7 +73,7 @@ def write_tree(handle: int, name: bytes, entries: Sequence[Entry], source: Sourc
                 os.fsync(fd)
 
 
-def set_metadata(fd: int, now: Entry, then: Entry) -> None:
+def _set_metadata(fd: int, now: Entry, then: Entry) -> None:
     """Take an open file or directory from the mode, owner and attributes of `now` to those of `then`.
 
     No moment of it allows more than both ends do: the mode is narrowed before the owner changes.
@@ -91,11 +91,17 @@ def set_metadata(fd: int, now: Entry, then: Entry) -> None:
     os.fchmod(fd, then.mode)
 
 
-def change_in_place(handle: int, name: bytes, now: Entry, then: Entry) -> None:
-    """`set_metadata` of a file or directory by its name in a directory; durable when it returns."""
+def change_in_place(handle: int, name: bytes, now: Seen, then: Entry) -> None:
+    """Set mode, owner and attributes of the very file or directory that was seen; durable when it returns.
+
+    Raises Drifted where another one has its name.
+    """
     fd = os.open(name, DIRECTORY if then.kind == "dir" else FILE, dir_fd=handle)
     try:
-        set_metadata(fd, now, then)
+        found = os.fstat(fd)
+        if (found.st_dev, found.st_ino) != (now.device, now.inode):
+            raise Drifted(f"{path_text(then.path)!r} was replaced meanwhile.", "Propose the change again.")
+        _set_metadata(fd, now.entry, then)
         os.fsync(fd)
     finally:
         os.close(fd)

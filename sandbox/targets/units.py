@@ -54,19 +54,14 @@ def units_of(changes: Sequence[Change], hard_linked: Container[bytes]) -> tuple[
     while start < len(changes):
         change = changes[start]
         number = len(units)
-        if only_metadata(change) and change.path not in hard_linked:
-            assert change.before is not None
-            assert change.after is not None
-            units.append(Unit(number, change.path, (change.before,), (change.after,), in_place=True))
-            start += 1
-            continue
+        in_place = only_metadata(change) and change.path not in hard_linked
         end = start + 1
-        while end < len(changes) and changes[end].path.startswith(change.path + b"/"):
+        while not in_place and end < len(changes) and changes[end].path.startswith(change.path + b"/"):
             end += 1
         group = changes[start:end]
         before = tuple(each.before for each in group if each.before is not None)
         after = tuple(each.after for each in group if each.after is not None)
-        units.append(Unit(number, change.path, before, after))
+        units.append(Unit(number, change.path, before, after, in_place))
         start = end
     return tuple(units)
 

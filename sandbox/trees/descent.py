@@ -11,6 +11,7 @@ import os
 from typing import Self
 
 from sandbox.errors import Conflict
+from sandbox.trees.entry import sort_key
 
 OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _KEPT_OPEN = 32
@@ -24,6 +25,7 @@ class Descent:
         fd = os.open(b".", OPEN_DIR, dir_fd=root_fd)
         self._fds: list[int | None] = [fd]
         self._ids: list[tuple[int, int]] = [_identity(fd)]
+        self._names: list[bytes] = []
 
     def __enter__(self) -> Self:
         return self
@@ -31,8 +33,10 @@ class Descent:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __len__(self) -> int:
-        return len(self._fds)
+    @property
+    def depth(self) -> int:
+        """How many directories below the root it is."""
+        return len(self._names)
 
     @property
     def fd(self) -> int:
@@ -46,6 +50,7 @@ class Descent:
         fd = os.open(name, OPEN_DIR, dir_fd=self.fd)
         found = os.fstat(fd)
         self._fds.append(fd)
+        self._names.append(name)
         self._ids.append((found.st_dev, found.st_ino))
         self._close_at(len(self._fds) - 1 - _KEPT_OPEN)
         return found
@@ -60,7 +65,20 @@ class Descent:
                 raise Conflict("A directory was moved while it was being read.", "Try again.")
         self._close_at(len(self._fds) - 1)
         self._fds.pop()
+        self._names.pop()
         self._ids.pop()
+
+    def seek(self, directory: bytes) -> int:
+        """Go to a directory, by its path from the root; its handle. Raises OSError where the way is none."""
+        parts = list(sort_key(directory))
+        common = 0
+        while common < min(len(parts), len(self._names)) and parts[common] == self._names[common]:
+            common += 1
+        while len(self._names) > common:
+            self.leave()
+        for name in parts[common:]:
+            self.enter(name)
+        return self.fd
 
     def close(self) -> None:
         """Close all handles."""

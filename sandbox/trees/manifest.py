@@ -8,6 +8,7 @@ used. Must not read the trees themselves (`scan` does).
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -70,6 +71,25 @@ def read(path: Path) -> Iterator[Entry]:
             rest = fields[whole:]
 
 
+def find(path: Path, wanted: bytes) -> Entry | None:
+    """The entry of one path in a manifest file, without reading the others. Raises SandboxError as `read` does."""
+    end = _verified_end(path)
+    needle = b"\0" + wanted + b"\0"
+    with path.open("rb") as file, mmap.mmap(file.fileno(), end, access=mmap.ACCESS_READ) as data:
+        fields, counted = 0, len(HEADER)
+        at = data.find(needle, counted)
+        while at != -1:
+            fields += _count_nul(data, counted, at)
+            counted = at
+            if fields % FIELDS == FIELDS - 2:
+                start = at
+                for _ in range(FIELDS - 1):
+                    start = data.rfind(b"\0", 0, start)
+                return decode(data[max(start + 1, len(HEADER)) : at + len(needle) - 1].split(b"\0"))
+            at = data.find(needle, at + 1)
+    return None
+
+
 def stored_fingerprint(path: Path) -> str:
     """The fingerprint that a manifest file gives itself, verified. Raises SandboxError where it is damaged."""
     with path.open("rb") as file:
@@ -107,6 +127,10 @@ def ordered(entries: Iterable[Entry]) -> Iterator[Entry]:
             raise SandboxError(f"The entry {path_text(entry.path)!r} is out of order or there twice.")
         last = key
         yield entry
+
+
+def _count_nul(data: mmap.mmap, start: int, stop: int) -> int:
+    return sum(data[at : min(at + _CHUNK, stop)].count(b"\0") for at in range(start, stop, _CHUNK))
 
 
 def _decode_xattrs(field: bytes) -> tuple[tuple[bytes, bytes], ...]:

@@ -24,7 +24,7 @@ from sandbox.errors import Conflict, SandboxError
 from sandbox.trees.entry import Entry, path_text
 from sandbox.trees.manifest import FIELDS, decode
 from sandbox.trees.patterns import Patterns
-from sandbox.trees.stat_cache import Known, Notes, StatCache
+from sandbox.trees.stat_cache import Known, Memory, Notes, StatCache
 from sandbox.trees.walk import Walk, opened, refuse
 
 __all__ = ["Item", "Sink", "StatCache", "Take", "chunks", "items", "read_xattrs", "scan", "unchanged"]
@@ -98,10 +98,19 @@ def unchanged(root: int | Path, ignore: Patterns, cache: StatCache) -> str | Non
 
 def all_known(root_fd: int, ignore: Patterns, known: Known, *, even_racy: bool = False) -> bool:
     """Whether a walk finds exactly what is known, in the same state."""
-    for path, found in Walk(root_fd, ignore):
-        if known.find(path, found, even_racy=even_racy) is None:
+    walk = Walk(root_fd, ignore)
+    for path, found in walk:
+        memory = known.find(path, found, even_racy=even_racy)
+        if memory is None or not (memory.current or _same_directory(walk, path, found, memory)):
             return False
     return known.exhausted and known.fingerprint is not None
+
+
+def _same_directory(walk: Walk, path: bytes, found: os.stat_result, memory: Memory) -> bool:
+    """A directory's times also change with what is ignored in it, so it is looked at again."""
+    if not stat.S_ISDIR(found.st_mode):
+        return False
+    return _entry(path, found, xattrs=_xattrs_of(path, walk.fd)).canonical() == memory.canonical
 
 
 def items(
@@ -114,10 +123,10 @@ def items(
 ) -> Iterator[Item]:
     """The entries of a walk. What is known and accepted by `reuse` is not read again; all is noted."""
     for path, found in walk:
-        canonical = known.find(path, found)
-        entry = decode(canonical.split(b"\0")[:FIELDS]) if canonical is not None else None
-        if entry is not None and canonical is not None and reuse(entry, found):
-            item = Item(entry, found, True, canonical)
+        memory = known.find(path, found)
+        entry = decode(memory.canonical.split(b"\0")[:FIELDS]) if memory is not None and memory.current else None
+        if memory is not None and entry is not None and reuse(entry, found):
+            item = Item(entry, found, True, memory.canonical)
         else:
             read = _read(walk, path, found, take)
             if read is None:
@@ -129,7 +138,7 @@ def items(
 
 
 def chunks(fd: int, size: int) -> Iterator[bytes]:
-    """The bytes of an open file, from where it stands to its end."""
+    """The bytes of an open file, from where it stands to its end; none is larger than `size` + 1 bytes."""
     step = min(size + 1, _CHUNK)
     while data := os.read(fd, step):
         yield data

@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from sandbox.trees.entry import sort_key
 from sandbox.trees.manifest import HEADER
@@ -51,6 +51,15 @@ def _key(found: os.stat_result) -> bytes:
     )
 
 
+class Memory(NamedTuple):
+    """What is remembered of one path."""
+
+    canonical: bytes
+    """Of the entry that it was."""
+    current: bool
+    """It can't have changed since."""
+
+
 class Known:
     """What a cache file says, asked in the order of the walk."""
 
@@ -64,14 +73,17 @@ class Known:
         """Of the tree as it was found; None where nothing is known."""
         return bytes(self._data[self._end : self._end + 32]).hex() if self._data else None
 
+    def rewind(self) -> None:
+        """Ask from the start again."""
+        self._at = len(_MAGIC)
+
     @property
     def exhausted(self) -> bool:
         """Every entry of the cache has been asked for or passed by."""
         return self._at >= self._end
 
-    def find(self, path: bytes, found: os.stat_result, *, even_racy: bool = False) -> bytes | None:
-        """The canonical bytes of the entry where it can't have changed since; paths in ascending order only."""
-        key = _key(found)
+    def find(self, path: bytes, found: os.stat_result, *, even_racy: bool = False) -> Memory | None:
+        """What is remembered of a path, if anything; paths in ascending order only."""
         while self._at < self._end:
             start = self._at + _KEY.size
             (length,) = _LENGTH.unpack_from(self._data, start)
@@ -79,9 +91,9 @@ class Known:
             stop = start + (length & ~_RACY)
             canonical = self._data[start:stop]
             if canonical.endswith(b"\0" + path + b"\0"):
-                same = self._data[self._at : self._at + _KEY.size] == key
+                same = self._data[self._at : self._at + _KEY.size] == _key(found)
                 self._at = stop
-                return canonical if same and (even_racy or not length & _RACY) else None
+                return Memory(canonical, same and (even_racy or not length & _RACY))
             if sort_key(canonical[:-1].rpartition(b"\0")[2]) > sort_key(path):
                 return None
             self._at = stop
@@ -148,11 +160,12 @@ class StatCache:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with Notes(self._path.parent) as notes:
             yield notes
-            self.adopt(notes)
+            self.adopt(notes.path)
 
-    def adopt(self, notes: Notes) -> None:
-        """Put finished notes in the place of the old cache."""
-        notes.path.replace(self._path)
+    def adopt(self, finished: Path) -> None:
+        """Put finished notes, on the same file system, in the place of the old cache."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        finished.replace(self._path)
 
 
 @contextmanager
