@@ -4,6 +4,7 @@
     ├── InputError                   2   what was asked can't be done as asked
     │   ├── ConfigError              2   a file in --config is wrong (names file and line)
     │   └── NotFound                 2   no such sandbox, snapshot, change, image, path …
+    ├── JournalError                 2   the journal can't be read or written; nothing was recorded
     ├── Refused                      3   policy says no
     ├── TaskFailed                   4   a command or a check failed; rolled back
     ├── EngineError                  5   the engine can't do its work
@@ -57,6 +58,13 @@ class NotFound(InputError):
     """The named thing does not exist."""
 
     kind = "not_found"
+
+
+class JournalError(SandboxError):
+    """The journal can't be read or written (full disk, damaged, read-only); nothing was recorded."""
+
+    kind = "journal"
+    exit_code = 2
 
 
 class Refused(SandboxError):

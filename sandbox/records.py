@@ -37,6 +37,9 @@ class PlacedBase(Record):
     base: str
     """Fingerprint, 64 hex digits."""
     path: str
+    """Where it is in the sandbox."""
+    identity: str
+    """What the target really was when it was captured."""
 
 
 class SandboxRecord(Record):
@@ -65,7 +68,7 @@ class SnapshotRecord(Record):
     label: str | None = None
     created_at: datetime
     seconds: float
-    discarded: bool = False
+    status: Literal["kept", "discarded"] = "kept"
 
     @property
     def id(self) -> str:
@@ -216,13 +219,34 @@ class Decision(Record):
     reasons: tuple[str, ...]
 
 
+class StoredChange(Record):
+    """A sealed change set as the journal keeps it; the entries are in its own files."""
+
+    id: str
+    digest: str
+    status: Literal["open", "rejected", "promoting", "promoted", "restored", "frozen"]
+    run: str
+    sandbox: str
+    launcher: str
+    asked: str
+    image_digest: str
+    created_at: datetime
+    expires_at: datetime
+    request: str
+    targets: tuple[TargetDelta, ...]
+    """With `entries` left empty."""
+    hazards: tuple[Hazard, ...]
+    evidence: tuple[Evidence, ...]
+    rehearsals: tuple[Rehearsal, ...]
+
+
 class ChangeView(Record):
     """A change as people and scripts see it."""
 
     id: str
     digest: str
     status: str
-    """`open`, `rejected`, `promoted`, `restored`, `frozen`, `expired`, `void`."""
+    """`open`, `rejected`, `promoting`, `promoted`, `restored` or `frozen`."""
     run: str | None = None
     launcher: str = ""
     asked: str = ""
@@ -301,7 +325,11 @@ class RunRecord(Record):
     status: Literal["running", "proposed", "empty", "rolled_back", "interrupted"]
     attempts: int
     change: ChangeView | None = None
+    change_id: str | None = None
+    """What the journal keeps of `change`, which is shown as it is now."""
     failure: Failure | None = None
+    owner: str | None = None
+    """The process that is at it; None once it has ended."""
 
 
 class PromotedTarget(Record):
@@ -326,3 +354,96 @@ class PromotionRecord(Record):
     """The committed promotion that this one takes back."""
     manual_steps: tuple[str, ...] = ()
     """Where it is frozen: what a person has to do, exactly."""
+    stale: bool = False
+    """Refused because the world moved, not because policy says no."""
+    owner: str | None = None
+    """The process that is at it; None once it has ended."""
+
+
+# --- everything else ----------------------------------------------------------------------------------
+
+
+class SandboxList(Record):
+    sandboxes: tuple[SandboxRecord, ...]
+
+
+class SnapshotList(Record):
+    snapshots: tuple[SnapshotRecord, ...]
+
+
+class DiffRecord(Record):
+    sandbox: str
+    since: str | None = None
+    """The snapshot that it is compared with; None: the bases."""
+    targets: tuple[TargetDelta, ...]
+
+
+class ChangeList(Record):
+    changes: tuple[ChangeView, ...]
+
+
+class PromotionList(Record):
+    promotions: tuple[PromotionRecord, ...]
+
+
+class TargetState(Record):
+    """A target as `target check` finds it."""
+
+    name: str
+    kind: str
+    path: str
+    policy: str | None
+    identity: str
+    entries: int
+    bytes: int
+    fingerprint: str
+    healthy: bool | None
+    """None where it has no health checks."""
+    says: str = ""
+
+
+class TargetList(Record):
+    targets: tuple[dict[str, Any], ...]
+
+
+class PolicyState(Record):
+    """A policy as `policy check` reads it."""
+
+    name: str
+    digest: str
+    quorum: int
+    people: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+class Advice(Record):
+    """One line of `doctor`."""
+
+    part: str
+    ok: bool
+    says: str
+    hint: str = ""
+
+
+class DoctorRecord(Record):
+    engine: str | None
+    """What `--engine auto` takes here; None: there is none."""
+    findings: tuple[Advice, ...]
+
+
+class DoneRecord(Record):
+    """What a housekeeping command did, a line for each thing."""
+
+    done: tuple[str, ...]
+    freed_bytes: int = 0
+
+
+class ImageState(Record):
+    name: str
+    ready: bool
+    says: str
+
+
+class ImageList(Record):
+    engine: str
+    images: tuple[ImageState, ...]

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from sandbox.trees.entry import ROOT, Entry, digest, sort_key
+from sandbox.trees.entry import Entry, digest, sort_key
 
 READER = r"""
 import hashlib, os, stat, sys
@@ -130,7 +130,6 @@ def odd_tree(root: Path) -> None:
     put(b"-rf")
     put(b" leading and trailing ")
     put(b"back\\slash 'quote' \"double\" $HOME `id` * ?")
-    put(b".wh.not-a-whiteout")
     put(b"n" * 255, b"the longest name")
     put("über-žluťoučký-ふぁいる".encode(), b"utf-8")
     put(b"empty file", b"")
@@ -163,12 +162,23 @@ def odd_tree(root: Path) -> None:
     os.chown(os.path.join(top, b"dangling"), 1234, 5678, follow_symlinks=False)
 
 
+def xattr_tree(root: Path) -> None:
+    """The small project with extended attributes on a file and a directory."""
+    plain_tree(root)
+    os.setxattr(root / "README", "user.origin", b"https://example.org/\xff")
+    os.setxattr(root / "README", "user.empty", b"")
+    os.setxattr(root / "app", "user.dir", b"1")
+
+
+def whiteout_tree(root: Path) -> None:
+    """The small project with a name that image layers give a meaning to."""
+    plain_tree(root)
+    (root / ".wh.README").write_bytes(b"no whiteout")
+
+
 def fresh(path: Path) -> Path:
     """An empty directory in a place of its own, as a captured base is."""
     shutil.rmtree(path.parent, ignore_errors=True)
     path.mkdir(parents=True)
     path.chmod(stat.S_IRWXU | stat.S_IRGRP | stat.S_IXGRP | stat.S_IROTH | stat.S_IXOTH)
     return path
-
-
-__all__ = ["PRINT", "READER", "ROOT", "DirectoryTree", "Hashing", "entries_below", "entries_printed", "odd_tree"]

@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import platformdirs
-import yaml
 from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
 
+from sandbox import strict_yaml
 from sandbox.errors import ConfigError, EngineError, EngineUnavailable
 from sandbox.spec import Name, Spec
 
@@ -84,16 +84,16 @@ def definitions() -> dict[str, ImageDefinition]:
 def load(file: Path) -> ImageDefinition:
     """Read one image.yaml. Raises ConfigError with file and line."""
     name = file.parent.name
-    values, lines = _read_mapping(file)
+    document = strict_yaml.load(file.read_bytes(), str(file))
     try:
         TypeAdapter(Name).validate_python(name)
-        spec = ImageSpec.model_validate(values)
+        spec = ImageSpec.model_validate(document.value)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or f"the name {name!r}"
-        line = lines.get(str(first["loc"][0]), 1) if first["loc"] else 1
+        where = ".".join(str(part) for part in first["loc"]) or "the file or its folder's name"
         raise ConfigError(
-            f"{file}:{line}: {where}: {first['msg']}.", "An image.yaml has the keys says, suite and packages."
+            f"{file}:{document.line_of(first['loc'])}: {where}: {first['msg']}.",
+            "An image.yaml has the keys says, suite and packages.",
         ) from None
     what = {"recipe": RECIPE, "suite": spec.suite, "packages": sorted(set(spec.packages))}
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
@@ -228,25 +228,3 @@ def _build_lock(target: Path, on_progress: OnProgress) -> Iterator[None]:
 def _sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _read_mapping(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    """The keys and values of a YAML file, and the line of each key; no key may come twice."""
-    try:
-        text = file.read_text("utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else 1
-        problem = getattr(error, "problem", None) or "not UTF-8 text"
-        raise ConfigError(f"{file}:{line}: not valid YAML: {problem}.") from None
-    if not isinstance(node, yaml.MappingNode):
-        raise ConfigError(f"{file}:1: must be keys and values, such as `suite: bookworm`.")
-    lines: dict[str, int] = {}
-    for key, _ in node.value:
-        line = key.start_mark.line + 1
-        if key.value in lines:
-            raise ConfigError(f"{file}:{line}: the key {key.value!r} comes twice.", "Keep one of them.")
-        lines[key.value] = line
-    return values, lines

@@ -14,6 +14,7 @@ from typing import BinaryIO, Protocol
 
 from sandbox.records import Hazard
 from sandbox.spec import TargetSpec
+from sandbox.trees.bases import BaseStore, OnProgress, StoredBase
 from sandbox.trees.entry import Change, Entry
 
 OnStep = Callable[[str], None]
@@ -89,6 +90,9 @@ class Target(Protocol):
     def lease(self) -> AbstractContextManager[None]:
         """Nobody else promotes to it meanwhile, whatever their home. Raises Locked."""
 
+    def capture(self, bases: BaseStore, on_progress: OnProgress | None = None) -> StoredBase:
+        """The state as it is now, copied into `bases`. `on_progress(entries, bytes)` is called as it goes."""
+
     def check(self, base: Base) -> Drift:
         """Read the real state anew and compare it with `base`."""
 
@@ -108,6 +112,9 @@ class Target(Protocol):
     def rehearsal(self, base: Base, scratch: Path) -> Target:
         """A throw-away target of the same kind in the base's state, kept under `scratch`, on which prepare,
         apply, restore and check do what they do on the real one. The caller removes `scratch`."""
+
+    def manual_steps(self, point: Path) -> tuple[str, ...]:
+        """Exact shell commands with which a person puts back by hand what `restore` could not."""
 
     def settle(self, point: Path) -> None:
         """Remove what prepare and apply left inside the target; the restore point stays."""

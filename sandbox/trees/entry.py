@@ -11,8 +11,9 @@ of a depth-first walk; so two manifests can be compared as streams.
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+Op = Literal["added", "modified", "deleted"]
 KINDS = ("file", "dir", "link", "fifo", "socket", "char", "block")
 ROOT = b"."
 
@@ -59,7 +60,7 @@ class Change(NamedTuple):
     after: Entry | None
 
     @property
-    def op(self) -> str:
+    def op(self) -> Op:
         """`added`, `modified` or `deleted`; a path that changed its kind is `modified`."""
         if self.before is None:
             return "added"

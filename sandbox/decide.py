@@ -1,0 +1,337 @@
+"""May this change be promoted now? One pure function over records, policies, votes and time.
+
+Owns every rule of a sign-off and the sentence that says what must be true first. Asked alike when a change
+is shown, voted on, leased and applied, and offline. Must not read files, clocks or targets: what it has to
+know is in `Facts`, and what it does not know speaks against the change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import rfc8785
+
+from sandbox import sshsig
+from sandbox.records import Decision, Evidence, Hazard, Rehearsal, Request, RequestTarget, VoteView
+from sandbox.spec import PolicySpec
+
+_SKEW = timedelta(minutes=5)
+"""A clock may be set back by this much without anybody meaning harm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Protected:
+    """A rule of the policy that the change touches."""
+
+    role: str
+    path: str
+    """One of the touched paths, for a person to read."""
+    count: int
+    """How many paths the rule matches."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetFacts:
+    """One target of the change, as it is now."""
+
+    name: str
+    policy: PolicySpec | None
+    """As the configuration has it now; None where there is none or it can't be read."""
+    added: int
+    modified: int
+    deleted: int
+    """Entries of the sealed change."""
+    empties: bool
+    """The base held something, and once the change is applied nothing but the root would be left."""
+    protected: tuple[Protected, ...] = ()
+    """The policy's protected rules that the changed paths match."""
+    identity: str | None = None
+    """What the target really is now; None: not looked at."""
+    fingerprint: str | None = None
+    """Of the target's state now; None: not looked at."""
+
+    @property
+    def changed(self) -> int:
+        """Entries that differ, of any kind."""
+        return self.added + self.modified + self.deleted
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that a decision rests on."""
+
+    request: Request
+    request_digest: str
+    """SHA-256 of the stored request's exact bytes, worked out now."""
+    recorded_request_digest: str
+    """The one that the journal recorded when the request was made."""
+    change_digest: str
+    """Of the sealed change set, worked out now from its bytes."""
+    evidence_digest: str
+    """Over `evidence` and `rehearsals`, worked out now."""
+    status: str
+    """Of the change: `open`, `rejected`, `promoting`, `promoted`, `restored` or `frozen`."""
+    launcher: str
+    """Who launched the task, from the session's own record."""
+    targets: tuple[TargetFacts, ...]
+    """In the request's order."""
+    hazards: tuple[Hazard, ...]
+    evidence: tuple[Evidence, ...]
+    rehearsals: tuple[Rehearsal, ...]
+    votes: tuple[VoteView, ...]
+    """As judged now."""
+    nonce_spent: bool
+    version: str
+    """Of this manager."""
+    now: datetime
+    last_entry_at: datetime | None = None
+    """Time of the newest entry of the audit log."""
+    launcher_signed: bool = False
+    """The launcher's name is proven by a signature, not merely given."""
+    applying: bool = False
+    """The change is about to be applied: then a target that was not looked at speaks against it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One thing that stands against a promotion."""
+
+    says: str
+    stale: bool = False
+    """The world moved (exit code 6); otherwise policy says no (exit code 3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """The answer: every reason that stands against the promotion, or none."""
+
+    reasons: tuple[Reason, ...]
+
+    @property
+    def decision(self) -> Decision:
+        """For people and scripts."""
+        return Decision(allowed=not self.reasons, reasons=tuple(reason.says for reason in self.reasons))
+
+    @property
+    def stale(self) -> bool:
+        """Nothing stands against it but that the world moved."""
+        return bool(self.reasons) and all(reason.stale for reason in self.reasons)
+
+
+def policy_digest(policy: PolicySpec) -> str:
+    """SHA-256 over a policy's canonical JSON: 64 hex digits that change with any rule of it."""
+    return hashlib.sha256(rfc8785.dumps(policy.model_dump(mode="json"))).hexdigest()
+
+
+def decide(facts: Facts) -> Ruling:
+    """Every reason why the change can't be promoted now; allowed where there is none."""
+    reasons = [*_of_the_change(facts), *_of_the_request(facts), *_of_the_time(facts), *_of_the_evidence(facts)]
+    for asked, target in zip(facts.request.targets, facts.targets, strict=False):
+        reasons += _of_the_target(facts, asked, target)
+        if target.changed:
+            reasons += _of_the_policy(facts, target)
+    reasons += _of_the_rejections(facts)
+    return Ruling(tuple(dict.fromkeys(reasons)))
+
+
+_STATUSES = {
+    "rejected": Reason("It was rejected; propose a new change."),
+    "promoting": Reason("A promotion of it is under way; wait until it has ended.", stale=True),
+    "promoted": Reason("It was already promoted."),
+    "restored": Reason("It was promoted and taken back; propose it anew and have it signed again."),
+    "frozen": Reason("A promotion of it failed and could not be taken back; a person has to repair the targets first."),
+}
+
+
+def _of_the_change(facts: Facts) -> Iterator[Reason]:
+    if facts.status != "open":
+        yield _STATUSES.get(facts.status) or Reason(f"Its status is {facts.status!r}; only an open change is promoted.")
+    if facts.nonce_spent and facts.status == "open":
+        yield Reason("Its sign-off was already used for a promotion; propose the change anew.")
+    if not any(target.changed for target in facts.targets):
+        yield Reason("It changes nothing.")
+    for hazard in facts.hazards:
+        if hazard.blocks:
+            yield Reason(f"{hazard.path}: {hazard.says} ({hazard.kind}); this can't be promoted, whoever signs.")
+
+
+def _of_the_request(facts: Facts) -> Iterator[Reason]:
+    request = facts.request
+    if facts.request_digest != facts.recorded_request_digest:
+        yield Reason("The request is not the one that was made; find out who wrote to the home directory.")
+    if facts.change_digest != request.digest:
+        yield Reason("The sealed change is not the one that the request names; all votes are void.")
+    if facts.evidence_digest != request.evidence:
+        yield Reason("The evidence is not the one that the request names; all votes are void.")
+    if facts.launcher != request.launcher:
+        yield Reason(f"It was launched by {facts.launcher}, but the request names {request.launcher}.")
+    if [target.name for target in facts.targets] != [target.name for target in request.targets]:
+        yield Reason("Its targets are not those that the request names; all votes are void.")
+    if facts.version != request.version:
+        yield Reason(
+            f"The request was made by version {request.version}, this is {facts.version}; propose the change anew."
+        )
+
+
+def _of_the_time(facts: Facts) -> Iterator[Reason]:
+    request = facts.request
+    if facts.now >= request.expires_at:
+        yield Reason(f"The request expired at {_moment(request.expires_at)}; propose the change anew.")
+    for earlier in (request.made_at, facts.last_entry_at):
+        if earlier is not None and facts.now < earlier - _SKEW:
+            yield Reason(f"The clock was set back: it must be later than {_moment(earlier)}.")
+    for target in facts.targets:
+        window = target.policy.approve_within_s if target.policy and target.changed else None
+        if window is not None and (request.expires_at - request.made_at).total_seconds() > window:
+            yield Reason(f"{target.name}: its policy lets a request live for {window:g} s, this one lives longer.")
+
+
+def _of_the_evidence(facts: Facts) -> Iterator[Reason]:
+    for check in facts.evidence:
+        if not check.passed:
+            how = "timed out" if check.timed_out else f"ended with exit code {check.exit_code}"
+            yield Reason(f"The check {check.check!r} {how}; every check must pass in the clean room.")
+    for rehearsal in facts.rehearsals:
+        if not rehearsal.passed:
+            why = f": {rehearsal.says}" if rehearsal.says else ""
+            yield Reason(f"{rehearsal.target}: the rehearsal of apply and restore failed{why}.")
+    rehearsed = {rehearsal.target for rehearsal in facts.rehearsals}
+    for target in facts.targets:
+        if target.changed and target.name not in rehearsed:
+            yield Reason(f"{target.name}: apply and restore were not rehearsed.")
+
+
+def _of_the_target(facts: Facts, asked: RequestTarget, target: TargetFacts) -> Iterator[Reason]:
+    if facts.applying and (target.identity is None or target.fingerprint is None):
+        yield Reason(f"{target.name}: nobody looked whether it is still as it was captured.")
+    if target.identity not in (None, asked.identity):
+        yield Reason(
+            f"{target.name} is now another system ({target.identity}) than was captured ({asked.identity});"
+            " run the task again.",
+            stale=True,
+        )
+    if target.fingerprint not in (None, asked.base):
+        yield Reason(f"{target.name} has drifted from the base that was captured; run the task again.", stale=True)
+    digest = policy_digest(target.policy) if target.policy else None
+    if digest != asked.policy_digest:
+        yield Reason(
+            f"{target.name}: its policy changed after the request was made, or can't be read; propose the change anew."
+        )
+    if target.empties:
+        yield Reason(f"{target.name}: everything in it would be removed, which is never promoted.")
+
+
+def _of_the_policy(facts: Facts, target: TargetFacts) -> Iterator[Reason]:
+    policy = target.policy
+    if policy is None:
+        yield Reason(f"{target.name}: it has no policy that can be read, so nobody can sign it off.")
+        return
+    budget = policy.budget
+    for what, count, cap in (
+        ("deletes", target.deleted, budget.max_deleted),
+        ("changes", target.changed, budget.max_changed),
+    ):
+        if cap is not None and count > cap:
+            yield Reason(f"{target.name}: it {what} {count} entries, and its policy allows {cap}.")
+    if policy.launcher == "signed" and not facts.launcher_signed:
+        yield Reason(f"{target.name}: its policy wants a launcher who signed, and {facts.launcher} was only named.")
+    approvers = _approvers(facts, policy)
+    yield from _quorum(facts, target.name, policy, approvers)
+    yield from _roles(facts, target, policy, approvers)
+
+
+def _quorum(facts: Facts, name: str, policy: PolicySpec, approvers: set[str]) -> Iterator[Reason]:
+    if len(approvers) >= policy.quorum:
+        return
+    eligible = {person for person in policy.people if not _launched(facts, person)}
+    if len(eligible) < policy.quorum:
+        yield Reason(
+            f"{name}: its policy wants {policy.quorum} people and has {len(eligible)} besides the launcher"
+            f" {facts.launcher}; somebody else must launch it, or the policy must name more people."
+        )
+        return
+    has = f"{len(approvers)} ({', '.join(sorted(approvers))})" if approvers else "none"
+    yield Reason(
+        f"{name}: {_people(policy.quorum)} must approve, and it has {has};"
+        f" missing: {policy.quorum - len(approvers)} of {', '.join(sorted(eligible - approvers))}."
+    )
+
+
+def _roles(facts: Facts, target: TargetFacts, policy: PolicySpec, approvers: set[str]) -> Iterator[Reason]:
+    """One person fills one role at most, so that two roles are two pairs of eyes (C5)."""
+    needed = {rule.role: rule for rule in reversed(target.protected)}
+    holders = {role: {name for name in approvers if role in policy.people[name].roles} for role in needed}
+    filled = _matched(holders)
+    for role, rule in needed.items():
+        if role in filled:
+            continue
+        more = f" and {rule.count - 1} more" if rule.count > 1 else ""
+        able = sorted(
+            name for name, person in policy.people.items() if role in person.roles and not _launched(facts, name)
+        )
+        who = ", ".join(able) if able else "nobody besides the launcher holds it"
+        other = f", besides {', '.join(sorted(holders[role]))} who signs for another role" if holders[role] else ""
+        yield Reason(
+            f"{target.name}: {rule.path}{more} is protected; somebody with the role {role} must approve{other} ({who})."
+        )
+
+
+def _matched(holders: dict[str, set[str]]) -> dict[str, str]:
+    """As many roles as can be filled by different people, each with its person (augmenting paths)."""
+    role_of: dict[str, str] = {}
+
+    def place(role: str, tried: set[str]) -> bool:
+        for person in sorted(holders[role] - tried):
+            tried.add(person)
+            if person not in role_of or place(role_of[person], tried):
+                role_of[person] = role
+                return True
+        return False
+
+    for role in sorted(holders):
+        place(role, set())
+    return {role: person for person, role in role_of.items()}
+
+
+def _of_the_rejections(facts: Facts) -> Iterator[Reason]:
+    """One reject blocks for good: no later approval takes it back (C6)."""
+    for vote in facts.votes:
+        if vote.decision == "reject" and vote.valid:
+            why = f": {vote.reason}" if vote.reason else ""
+            yield Reason(f"{vote.person} rejected it{why}; propose a new change.")
+
+
+def _approvers(facts: Facts, policy: PolicySpec) -> set[str]:
+    """The different people whose approval counts under this policy, however many keys each of them used."""
+    return {
+        vote.person
+        for vote in facts.votes
+        if vote.decision == "approve"
+        and vote.valid
+        and vote.person in policy.people
+        and not _launched(facts, vote.person)
+        and vote.key in _fingerprints(policy.people[vote.person].keys)
+    }
+
+
+def _launched(facts: Facts, person: str) -> bool:
+    return person.casefold() in (facts.launcher.casefold(), facts.request.launcher.casefold())
+
+
+def _fingerprints(lines: Iterable[str]) -> Iterator[str]:
+    for line in lines:
+        try:
+            yield sshsig.fingerprint(sshsig.key_blob(line))
+        except ValueError:
+            continue  # a line that can't be read is nobody's key
+
+
+def _people(count: int) -> str:
+    return "1 person" if count == 1 else f"{count} different people"
+
+
+def _moment(at: datetime) -> str:
+    return at.isoformat(timespec="seconds")

@@ -1,0 +1,186 @@
+"""Control groups, version 1 and 2: where a sandbox and each of its commands live, freezing and killing them.
+
+Owns paths and files below the cgroup mount. The limits themselves are set by the runtime from the bundle. Must
+not know containers or layers.
+
+A command gets a child group of the sandbox's group, so that it and all that it ever started can be found and
+killed, wherever they went. In version 1 that child is in the freezer hierarchy only. In version 2 the
+sandbox's group enables no controllers for its children, so the rule against processes in inner groups
+never applies.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from sandbox.errors import EngineError
+
+MOUNT = Path("/sys/fs/cgroup")
+PARENT = "sandbox"
+NEEDED = ("memory", "pids", "cpu")
+_FREEZE_WITHIN_S = 20.0
+_KILL_WITHIN_S = 20.0
+
+
+def unified() -> bool:
+    """Whether this machine has cgroup v2 alone (hybrid machines have their controllers in v1)."""
+    return (MOUNT / "cgroup.controllers").exists()
+
+
+def missing_controllers() -> list[str]:
+    """Which of the controllers that limits need are not there."""
+    if unified():
+        have = (MOUNT / "cgroup.controllers").read_text().split()
+        return [name for name in NEEDED if name not in have]
+    return [name for name in (*NEEDED, "freezer", "devices") if not (MOUNT / name / "cgroup.procs").exists()]
+
+
+def swap_is_counted() -> bool:
+    """Whether the kernel can limit swap per group."""
+    return unified() or (MOUNT / "memory" / "memory.memsw.limit_in_bytes").exists()
+
+
+def path_of(home_id: str, container: str) -> str:
+    """The group of a container, as the bundle names it."""
+    return f"/{PARENT}/{home_id}/{container}"
+
+
+class Group:
+    """The control group of one sandbox, or of one command in it."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._v2 = unified()
+        self._tracking = MOUNT / path.lstrip("/") if self._v2 else MOUNT / "freezer" / path.lstrip("/")
+
+    def exists(self) -> bool:
+        """Whether the kernel has it."""
+        return self._tracking.is_dir()
+
+    def child(self, name: str) -> Group:
+        """A group below this one; see `make`."""
+        return Group(f"{self.path}/{name}")
+
+    def make(self) -> None:
+        """Create it; its parent must exist."""
+        os.mkdir(self._tracking)
+
+    def exec_option(self) -> list[str]:
+        """How a runtime is told to start a command in this group."""
+        name = self._tracking.name
+        return ["--cgroup", name if self._v2 else f"freezer:{name}"]
+
+    def pids(self) -> list[int]:
+        """Every process in it and below it."""
+        found: list[int] = []
+        for directory, _, _ in os.walk(self._tracking):
+            with suppress(OSError):
+                found += [int(pid) for pid in Path(directory, "cgroup.procs").read_text().split()]
+        return found
+
+    def kill(self) -> None:
+        """Kill every process in it and below it; returns when none is left."""
+        deadline = time.monotonic() + _KILL_WITHIN_S
+        while pids := self._kill_once():
+            if time.monotonic() > deadline:
+                raise EngineError(f"{len(pids)} processes of {self.path} survive SIGKILL (stuck in the kernel?).")
+            time.sleep(0.005)
+
+    def _kill_once(self) -> list[int]:
+        if not self.exists():
+            return []
+        if self._v2 and (self._tracking / "cgroup.kill").exists():
+            (self._tracking / "cgroup.kill").write_text("1")
+            return self.pids()
+        # Frozen, none of them can fork while the list is worked off. Without a freeze the loop still ends.
+        self._write_freeze(True)
+        try:
+            for pid in self.pids():
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        finally:
+            self._write_freeze(False)
+        return self.pids()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Hold every process still; they go on afterwards, whatever happens in between."""
+        try:
+            self._write_freeze(True)
+            self._await_frozen()
+            yield
+        finally:
+            with suppress(FileNotFoundError):
+                self._write_freeze(False)
+
+    def thaw(self) -> None:
+        """Let go what a killed manager left frozen."""
+        with suppress(FileNotFoundError):
+            self._write_freeze(False)
+
+    def _write_freeze(self, freeze: bool) -> None:
+        if self._v2:
+            (self._tracking / "cgroup.freeze").write_text("1" if freeze else "0")
+        else:
+            (self._tracking / "freezer.state").write_text("FROZEN" if freeze else "THAWED")
+
+    def _await_frozen(self) -> None:
+        deadline = time.monotonic() + _FREEZE_WITHIN_S
+        while not self._is_frozen():
+            if time.monotonic() > deadline:
+                raise EngineError(f"The processes of {self.path} can't be frozen (stuck in the kernel?).")
+            if not self._v2:
+                # Version 1 may give up on a process that was just forking; asking again makes it complete.
+                self._write_freeze(True)
+            time.sleep(0.001)
+
+    def _is_frozen(self) -> bool:
+        if self._v2:
+            return "frozen 1" in (self._tracking / "cgroup.events").read_text()
+        return (self._tracking / "freezer.state").read_text().strip() == "FROZEN"
+
+    def oom_kills(self) -> int:
+        """How many processes the kernel has killed for this group's memory limit so far."""
+        if self._v2:
+            file, key = self._tracking / "memory.events", "oom_kill"
+        else:
+            file, key = MOUNT / "memory" / self.path.lstrip("/") / "memory.oom_control", "oom_kill"
+        try:
+            fields = dict(line.split() for line in file.read_text().splitlines())
+        except OSError:
+            return 0
+        return int(fields.get(key, 0))
+
+    def remove(self) -> None:
+        """Remove it with everything below it, in every hierarchy; it must be empty of processes."""
+        roots = [MOUNT] if self._v2 else [entry for entry in MOUNT.iterdir() if entry.is_dir()]
+        for root in roots:
+            for directory, _, _ in os.walk(root / self.path.lstrip("/"), topdown=False):
+                _remove_patiently(directory)
+
+
+def _remove_patiently(directory: str) -> None:
+    # A killed process keeps its group busy for the moment that it takes to be reaped.
+    for _ in range(400):
+        try:
+            os.rmdir(directory)
+        except FileNotFoundError:
+            return
+        except OSError:
+            time.sleep(0.005)
+        else:
+            return
+
+
+def groups_of(home_id: str) -> list[str]:
+    """The names of all containers that have a group in this home."""
+    base = MOUNT if unified() else MOUNT / "freezer"
+    try:
+        return sorted(entry.name for entry in (base / PARENT / home_id).iterdir() if entry.is_dir())
+    except FileNotFoundError:
+        return []

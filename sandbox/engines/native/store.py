@@ -1,0 +1,242 @@
+"""What the engine knows, as files: sandboxes, snapshots, layers, and the locks on them.
+
+Owns everything below the engine's root. A record is replaced at once or not at all. Must not run containers.
+
+    sandboxes/ID/record.json, lock, upper/, work/, links/, bundle …     one directory per sandbox
+    snapshots/ID.json                                                   what a snapshot stands on
+    layers/NAME/                                                        immutable; freed once in no chain
+    images/NAME/                                                        layers of images
+
+Two locks: `lock` (short: records and the list of layers) and one per sandbox (as long as an operation on it takes).
+Who needs both takes the sandbox's first.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from sandbox.engines.native import removal
+from sandbox.errors import Conflict, InputError, NotFound
+from sandbox.spec import Limits
+
+NEW = ".new-"
+"""Starts the name of everything that is not complete."""
+
+
+class _Stored(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Placed(_Stored):
+    """Where a tree was placed."""
+
+    path: str
+    tree: str
+
+
+class Origin(_Stored):
+    """What sandbox and snapshots of one descent have in common."""
+
+    image: str
+    limits: Limits
+    env: dict[str, str]
+    placements: tuple[Placed, ...]
+    cwd: str
+    chain: tuple[str, ...]
+    """Lower layers, topmost first: snapshots' layers, then what `base_layers` counts."""
+    base_layers: int
+    """How many at the end of `chain` are placements and image: what the agent started from."""
+
+
+class SandboxState(_Stored):
+    """One sandbox."""
+
+    sandbox: str
+    origin: Origin
+    runtime: str
+    container: str
+    """Its name for the runtime and for cgroups; a new one after each rollback."""
+    pid: int
+    """Of its PID 1 on this host; 0 while there is none yet."""
+    started: str
+    """When that process started, as the kernel tells it: a number used again is not mistaken for it."""
+    upper: str
+    """The directory with its `upper` and `work`."""
+    last_snapshot: str | None = None
+    """The snapshot that was taken of this very upper last."""
+
+
+class SnapshotState(_Stored):
+    """One snapshot."""
+
+    snapshot: str
+    sandbox: str
+    origin: Origin
+
+
+S = TypeVar("S", bound=_Stored)
+
+
+class Store:
+    """The files of one engine root."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.sandboxes = root / "sandboxes"
+        self.snapshots = root / "snapshots"
+        self.layers = root / "layers"
+        self.images = root / "images"
+
+    def prepare(self) -> None:
+        """Make the directories, closed to everybody else."""
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for directory in (self.sandboxes, self.snapshots, self.layers, self.images):
+            directory.mkdir(exist_ok=True, mode=0o700)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock on records and layers; keep it short."""
+        self.prepare()
+        with (self.root / "lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
+    def holding(self, sandbox: str, *, wait: bool = True) -> Iterator[None]:
+        """Hold one sandbox. Raises NotFound; with `wait` False, Conflict while somebody else holds it."""
+        path = self.sandboxes / _safe(sandbox) / "lock"
+        while True:
+            try:
+                file = path.open("r+")
+            except (FileNotFoundError, NotADirectoryError) as error:
+                raise no_sandbox(sandbox) from error
+            with file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                except BlockingIOError as error:
+                    raise Conflict(f"Sandbox {sandbox} is being worked on.") from error
+                if not _is_still(file.fileno(), path):
+                    continue  # destroyed, and perhaps made again, while we waited
+                yield
+                return
+
+    @contextmanager
+    def claiming(self, sandbox: str) -> Iterator[Path]:
+        """Make the directory of a new sandbox and hold it. Raises InputError where it exists."""
+        fresh = self.sandboxes / f"{NEW}{secrets.token_hex(8)}"
+        home = self.sandboxes / _safe(sandbox)
+        with self.locked():
+            if home.exists():
+                raise InputError(f"Sandbox {sandbox} exists already.")
+            fresh.mkdir(mode=0o700)
+            file = (fresh / "lock").open("w")
+            fcntl.flock(file, fcntl.LOCK_EX)
+            os.rename(fresh, home)
+        with file:
+            yield home
+
+    def sandbox(self, sandbox: str) -> SandboxState:
+        """What is known of a sandbox. Raises NotFound."""
+        try:
+            return _read(self.sandboxes / _safe(sandbox) / "record.json", SandboxState)
+        except FileNotFoundError as error:
+            raise no_sandbox(sandbox) from error
+
+    def snapshot(self, snapshot: str) -> SnapshotState:
+        """What is known of a snapshot. Raises NotFound."""
+        try:
+            return _read(self.snapshots / f"{_safe(snapshot)}.json", SnapshotState)
+        except FileNotFoundError as error:
+            raise NotFound(f"There is no snapshot {snapshot}.", "`sandbox snapshots ID` lists them.") from error
+
+    def put_sandbox(self, state: SandboxState) -> None:
+        """Record a sandbox."""
+        _write(self.sandboxes / state.sandbox / "record.json", state)
+
+    def put_snapshot(self, state: SnapshotState) -> None:
+        """Record a snapshot."""
+        _write(self.snapshots / f"{_safe(state.snapshot)}.json", state)
+
+    def drop_snapshot(self, snapshot: str) -> bool:
+        """Forget a snapshot; whether there was one."""
+        try:
+            (self.snapshots / f"{_safe(snapshot)}.json").unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def sandbox_ids(self) -> list[str]:
+        """Every sandbox with a directory, half-made ones too."""
+        return [name for name in _names(self.sandboxes) if not name.startswith(".")]
+
+    def snapshot_ids(self) -> list[str]:
+        """Every snapshot."""
+        return [name.removesuffix(".json") for name in _names(self.snapshots) if not name.startswith(".")]
+
+    def free_layers(self) -> list[str]:
+        """Remove every layer that stands in no chain; call it with `locked` held. What was removed."""
+        states = [self.sandbox(name) for name in self.sandbox_ids() if self._recorded(name)]
+        origins = [state.origin for state in states]
+        origins += [self.snapshot(name).origin for name in self.snapshot_ids()]
+        used = {layer for origin in origins for layer in origin.chain}
+        free = [
+            name
+            for name in _names(self.layers)
+            if not name.startswith(".") and not any(_is_below(layer, self.layers / name) for layer in used)
+        ]
+        for name in free:
+            removal.remove(self.layers / name)
+        return free
+
+    def _recorded(self, sandbox: str) -> bool:
+        return (self.sandboxes / sandbox / "record.json").exists()
+
+
+def no_sandbox(sandbox: str) -> NotFound:
+    """The error for an id that names nothing."""
+    return NotFound(f"There is no sandbox {sandbox}.", "`sandbox list` shows those that there are.")
+
+
+def _safe(name: str) -> str:
+    if not name or name.startswith(".") or "/" in name or "\0" in name:
+        raise InputError(f"{name!r} can't name a sandbox or a snapshot.")
+    return name
+
+
+def _is_below(path: str, directory: Path) -> bool:
+    return path == str(directory) or path.startswith(f"{directory}/")
+
+
+def _is_still(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _names(directory: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(directory))
+    except FileNotFoundError:
+        return []
+
+
+def _read(path: Path, kind: type[S]) -> S:
+    return kind.model_validate_json(path.read_bytes())
+
+
+def _write(path: Path, state: _Stored) -> None:
+    fresh = path.with_name(f"{NEW}{secrets.token_hex(8)}")
+    with fresh.open("w", encoding="utf-8") as file:
+        file.write(state.model_dump_json())
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(fresh, path)

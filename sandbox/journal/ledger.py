@@ -1,0 +1,306 @@
+"""The journal: every record and every step, durable before the next one is taken.
+
+Owns the transactions: a change of a record and the audit entry that tells of it are one, so neither exists
+without the other. Must not know what the records mean, and must not sign (`audit` does). Callers keep
+secrets out of `detail`: what is in the log stays in the log.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import rfc8785
+from pydantic import ValidationError
+
+from sandbox import clock, faults
+from sandbox.errors import JournalError, NotFound, Refused
+from sandbox.journal import spent
+from sandbox.journal.database import connect, explained
+from sandbox.journal.merkle import Edge, leaf_hash
+from sandbox.records import Record
+
+R = TypeVar("R", bound=Record)
+
+_BATCH = 500
+
+
+class AuditEntry(Record):
+    """One step that was taken; its canonical JSON is one leaf of the audit log."""
+
+    seq: int
+    """From 1, without gaps."""
+    at: datetime
+    event: str
+    actor: str
+    subject: str
+    kind: str = ""
+    """Of the record that changed; empty where none did."""
+    record: str = ""
+    """SHA-256 of the record as stored by this step; empty where none was, or it was dropped."""
+    previous: str
+    """Leaf hash of the entry before, so that the first false entry can be named; empty for the first."""
+    detail: dict[str, Any]
+
+    def canonical(self) -> bytes:
+        """The exact bytes of the leaf."""
+        return rfc8785.dumps(self.model_dump(mode="json"))
+
+
+class AuditLog(Record):
+    """A stretch of the log."""
+
+    entries: tuple[AuditEntry, ...]
+
+
+class Ledger:
+    """One open journal. Any number of threads and processes may use one file at the same time."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._connection = connection
+        self._lock = threading.RLock()
+
+    @classmethod
+    def open(cls, path: Path, *, busy_s: float = 30) -> Self:
+        """Open the journal, making it where there is none.
+
+        `busy_s` is how long a call waits for another process. Raises JournalError, Locked.
+        """
+        return cls(path, connect(path, busy_s))
+
+    def close(self) -> None:
+        """Let go of the file; the ledger can't be used any more."""
+        with self._lock:
+            self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    # --- records -------------------------------------------------------------------------------------
+
+    def put(self, kind: str, id: str, record: Record, *, event: str, actor: str = "", **detail: Any) -> None:  # noqa: A002
+        """Store the record, over an earlier one of that kind and id, with an audit entry; durable on return."""
+        body = _canonical(record)
+        with self._transaction() as database:
+            database.execute(
+                "INSERT INTO records (kind, id, body) VALUES (?, ?, ?)"
+                " ON CONFLICT (kind, id) DO UPDATE SET body = excluded.body",
+                (kind, id, body),
+            )
+            _append(database, event, actor, id, kind=kind, body=body, detail=detail)
+        faults.reached(event)
+
+    def swap(
+        self,
+        kind: str,
+        id: str,  # noqa: A002
+        expected: Record,
+        record: Record,
+        *,
+        event: str,
+        actor: str = "",
+        **detail: Any,
+    ) -> bool:
+        """Store the record if what is stored equals `expected`, else do nothing at all.
+
+        Returns whether it did; of several that expect the same, one does.
+        """
+        body = _canonical(record)
+        with self._transaction() as database:
+            done = database.execute(
+                "UPDATE records SET body = ? WHERE kind = ? AND id = ? AND body = ?",
+                (body, kind, id, _canonical(expected)),
+            ).rowcount
+            if done:
+                _append(database, event, actor, id, kind=kind, body=body, detail=detail)
+        if done:
+            faults.reached(event)
+        return bool(done)
+
+    def drop(self, kind: str, id: str, *, event: str, actor: str = "", **detail: Any) -> None:  # noqa: A002
+        """Remove the record with an audit entry; durable on return. Raises NotFound."""
+        with self._transaction() as database:
+            if not database.execute("DELETE FROM records WHERE kind = ? AND id = ?", (kind, id)).rowcount:
+                raise _missing(kind, id)
+            _append(database, event, actor, id, kind=kind, detail=detail)
+        faults.reached(event)
+
+    def get(self, kind: str, id: str, cls: type[R]) -> R:  # noqa: A002
+        """The record as last stored. Raises NotFound."""
+        rows = self._read("SELECT body FROM records WHERE kind = ? AND id = ?", (kind, id))
+        if not rows:
+            raise _missing(kind, id)
+        return self._parsed(cls, kind, id, rows[0][0])
+
+    def find(self, kind: str, cls: type[R], **where: str) -> list[R]:
+        """All records of a kind whose top-level fields have the given values, oldest first."""
+        unknown = where.keys() - cls.model_fields.keys()
+        if unknown:
+            raise ValueError(f"{cls.__name__} has no field {', '.join(sorted(unknown))}")
+        tests = "".join(" AND json_extract(body, ?) = ?" for _ in where)
+        values = [part for field, value in where.items() for part in (f"$.{field}", value)]
+        rows = self._read(f"SELECT id, body FROM records WHERE kind = ?{tests} ORDER BY age", (kind, *values))  # noqa: S608
+        return [self._parsed(cls, kind, found, body) for found, body in rows]
+
+    # --- steps ---------------------------------------------------------------------------------------
+
+    def note(self, event: str, *, actor: str = "", subject: str = "", **detail: Any) -> None:
+        """An audit entry alone; durable on return."""
+        with self._transaction() as database:
+            _append(database, event, actor, subject, detail=detail)
+        faults.reached(event)
+
+    def spend(self, nonce: str, *, promotion: str) -> None:
+        """Use up a nonce for a promotion, once and for all; durable on return.
+
+        It stays spent where an older copy of the journal is put back. Raises Refused when it was spent.
+        """
+        if spent.is_marked(self._spent, nonce):
+            raise _already_spent()
+        with self._transaction() as database:
+            try:
+                database.execute("INSERT INTO nonces VALUES (?, ?)", (nonce, promotion))
+            except sqlite3.IntegrityError:
+                raise _already_spent() from None
+            digest = hashlib.sha256(nonce.encode()).hexdigest()
+            _append(database, "nonce.spent", "", promotion, detail={"nonce_sha256": digest})
+        spent.mark(self._spent, nonce)
+        faults.reached("nonce.spent")
+
+    def is_spent(self, nonce: str) -> bool:
+        """Whether the nonce was spent."""
+        if spent.is_marked(self._spent, nonce):
+            return True
+        return bool(self._read("SELECT 1 FROM nonces WHERE nonce = ?", (nonce,)))
+
+    def entries(self, after: int = 0) -> Iterator[AuditEntry]:
+        """The audit entries with a higher `seq`, in order. Those added meanwhile may be among them."""
+        for seq, body in self.leaves(after):
+            yield self._parsed(AuditEntry, "audit entry", str(seq), body)
+
+    def last_at(self) -> datetime | None:
+        """When the newest audit entry was written: a clock that is behind it was set back."""
+        text = self._read("SELECT at FROM tree")[0][0]
+        return datetime.fromisoformat(text) if text else None
+
+    # --- for the audit log ---------------------------------------------------------------------------
+
+    def leaves(self, after: int = 0) -> Iterator[tuple[int, bytes]]:
+        """`seq` and exact bytes of the audit entries with a higher `seq`, in order."""
+        while rows := self._read("SELECT seq, body FROM audit WHERE seq > ? ORDER BY seq LIMIT ?", (after, _BATCH)):
+            yield from rows
+            after = rows[-1][0]
+
+    def hashes(self, after: int, until: int) -> Iterator[tuple[int, bytes]]:
+        """`seq` and leaf hash of the audit entries after one and up to another, in order."""
+        for seq, body in self.leaves(after):
+            if seq > until:
+                return
+            yield seq, leaf_hash(body)
+
+    def edge(self) -> Edge:
+        """The right edge of the Merkle tree over all entries."""
+        size, packed = self._read("SELECT size, edge FROM tree")[0]
+        return _edge(size, packed)
+
+    def add_checkpoint(self, size: int, line: bytes) -> None:
+        """Keep a signed checkpoint; an earlier one of the same size stays."""
+        with self._transaction() as database:
+            database.execute("INSERT OR IGNORE INTO checkpoints VALUES (?, ?)", (size, line))
+
+    # --- inside --------------------------------------------------------------------------------------
+
+    @property
+    def _spent(self) -> Path:
+        return self.path.parent / "spent"
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing, and on disk when it is left."""
+        with self._lock, explained(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                # SQLite may have rolled back by itself (full disk); then there is nothing left to undo.
+                if self._connection.in_transaction:
+                    with suppress(sqlite3.DatabaseError):
+                        self._connection.execute("ROLLBACK")
+                raise
+
+    def _read(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        with self._lock, explained(self.path):
+            return self._connection.execute(query, values).fetchall()
+
+    def _parsed(self, cls: type[R], kind: str, name: str, body: str | bytes) -> R:
+        try:
+            return cls.model_validate_json(body)
+        except ValidationError as error:
+            raise JournalError(
+                f"The {kind} {name} in {self.path} is not one that this version wrote.",
+                "Run `sandbox audit verify`; use the version of sandbox that wrote it, or a backup.",
+            ) from error
+
+
+def _canonical(record: Record) -> str:
+    return rfc8785.dumps(record.model_dump(mode="json")).decode()
+
+
+def _missing(kind: str, name: str) -> NotFound:
+    return NotFound(f"There is no {kind} {name!r}.")
+
+
+def _already_spent() -> Refused:
+    return Refused(
+        "This sign-off was already used for a promotion.", "Propose the change anew and have it signed again."
+    )
+
+
+def _edge(size: int, packed: bytes) -> Edge:
+    try:
+        return Edge.unpack(size, packed)
+    except ValueError as error:
+        raise JournalError(f"The journal's audit log is damaged: {error}.", "Run `sandbox audit verify`.") from error
+
+
+def _append(
+    database: sqlite3.Connection,
+    event: str,
+    actor: str,
+    subject: str,
+    *,
+    detail: dict[str, Any],
+    kind: str = "",
+    body: str = "",
+) -> None:
+    """Add an entry to the log and its leaf to the tree, inside the caller's transaction."""
+    size, packed, last, _ = database.execute("SELECT size, edge, last, at FROM tree").fetchone()
+    entry = AuditEntry(
+        seq=size + 1,
+        at=clock.now(),
+        event=event,
+        actor=actor,
+        subject=subject,
+        kind=kind,
+        record=hashlib.sha256(body.encode()).hexdigest() if body else "",
+        previous=last.hex(),
+        detail=detail,
+    )
+    leaf = leaf_hash(canonical := entry.canonical())
+    grown = _edge(size, packed).grown(leaf)
+    database.execute("INSERT INTO audit VALUES (?, ?)", (entry.seq, canonical))
+    database.execute(
+        "UPDATE tree SET size = ?, edge = ?, last = ?, at = ?", (grown.size, grown.pack(), leaf, entry.at.isoformat())
+    )

@@ -1,0 +1,167 @@
+"""The clean room: checks and rehearsal on base plus change set, where the agent never was.
+
+Owns evidence and how it is come by. Every check gets a fresh sandbox without network, made from the sealed
+bytes; the rehearsal applies, restores and applies again on a copy of the base, with the code that promotes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from sandbox import durable
+from sandbox.engines.base import ExecRequest
+from sandbox.errors import Conflict, SandboxError
+from sandbox.lifecycle import sessions
+from sandbox.lifecycle.context import Context
+from sandbox.lifecycle.events import CheckFinished, CheckStarted, OnEvent, Output
+from sandbox.lifecycle.sealing import Sealed, SealedTarget
+from sandbox.records import Evidence, Rehearsal, SandboxRecord
+from sandbox.spec import Check
+from sandbox.targets.base import ApplyRequest, Target
+from sandbox.trees.entry import Change, path_text
+from sandbox.trees.patterns import Patterns
+
+
+def rehearse(ctx: Context, sealed: Sealed) -> tuple[Rehearsal, ...]:
+    """Apply, restore and apply again, for every target that changes."""
+    return tuple(_rehearse_one(ctx, sealed, target) for target in sealed.targets if target.changes)
+
+
+def _rehearse_one(ctx: Context, sealed: Sealed, part: SealedTarget) -> Rehearsal:
+    scratch = ctx.home.scratch(ctx.owner.name)
+    try:
+        copy = ctx.target(part.spec.name).rehearsal(part.base, scratch / "target")
+        return _play(copy, sealed, part, [scratch / "first", scratch / "second"])
+    except SandboxError as error:
+        return Rehearsal(
+            target=part.spec.name, applied=False, restored=False, reapplied=False, restore_seconds=0, says=error.says
+        )
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _play(copy: Target, sealed: Sealed, part: SealedTarget, points: Sequence[Path]) -> Rehearsal:
+    def quiet(_: str) -> None:
+        return None
+
+    results: list[bool] = []
+    restored, restore_seconds = False, 0.0
+    for number, point in enumerate(points):
+        request = ApplyRequest(part.base, part.changes, sealed.blobs, point, sealed.id)
+        copy.prepare(request, quiet)
+        results.append(copy.apply(request, quiet) == part.delta.predicted)
+        if number == 0:
+            started = time.monotonic()
+            outcome = copy.restore(request.point, quiet)
+            restore_seconds = round(time.monotonic() - started, 6)
+            restored = outcome.clean and outcome.fingerprint == part.base.fingerprint
+        copy.settle(request.point)
+    return Rehearsal(
+        target=part.spec.name,
+        applied=results[0],
+        restored=restored,
+        reapplied=results[1],
+        restore_seconds=restore_seconds,
+    )
+
+
+def check(
+    ctx: Context, sealed: Sealed, checks: Sequence[Check], like: SandboxRecord, on_event: OnEvent
+) -> list[Evidence]:
+    """Run the checks, each in a sandbox of its own with the image and limits of `like`; stops at a failure."""
+    evidence: list[Evidence] = []
+    for number, one in enumerate(checks, 1):
+        on_event(CheckStarted(shlex.join(one.run)))
+        found = _check_one(ctx, sealed, one, number, like, on_event)
+        evidence.append(found)
+        on_event(CheckFinished(found.check, found.exit_code, found.seconds, found.timed_out))
+        if not found.passed:
+            break
+    return evidence
+
+
+def _check_one(
+    ctx: Context, sealed: Sealed, one: Check, number: int, like: SandboxRecord, on_event: OnEvent
+) -> Evidence:
+    try:
+        captured = {
+            part.spec.name: sessions.Captured(
+                ctx.bases.derive(part.base, _without_pristine(part, one, len(sealed.targets)), sealed.blobs),
+                part.identity,
+            )
+            for part in sealed.targets
+        }
+    except Conflict as error:
+        raise Conflict(
+            f"The check {shlex.join(one.run)!r} can't be given its pristine paths: {error.says}",
+            "Widen the patterns of `pristine` so that they cover whole directories.",
+        ) from error
+    clean = sessions.create(ctx, captured, image=like.image, limits=like.limits, env=like.env, owned=True)
+    output: list[bytes] = []
+
+    def keep(stream: str, data: bytes) -> None:
+        output.append(data)
+        on_event(Output(stream, data))
+
+    try:
+        result = ctx.engine_of(clean).exec(
+            ExecRequest(
+                sandbox=clean.sandbox,
+                command=one.run,
+                timeout_s=one.timeout_s,
+                on_output=keep,
+            )
+        )
+    finally:
+        sessions.destroy(ctx, clean.sandbox)
+    printed = b"".join(output)
+    durable.write(sealed.directory / f"check-{number}.log", printed)
+    return Evidence(
+        check=shlex.join(one.run),
+        exit_code=result.exit_code,
+        seconds=round(result.seconds, 6),
+        output_sha256=hashlib.sha256(printed).hexdigest(),
+        timed_out=result.timed_out,
+        pristine=one.pristine,
+        image_digest=clean.image_digest,
+    )
+
+
+def _without_pristine(part: SealedTarget, one: Check, targets: int) -> tuple[Change, ...]:
+    if not one.pristine:
+        return part.changes
+    prefix = b"" if targets == 1 else part.spec.name.encode() + b"/"
+    return without(part.changes, Patterns(one.pristine), prefix)
+
+
+def without(changes: Sequence[Change], pristine: Patterns, prefix: bytes = b"") -> tuple[Change, ...]:
+    """The changes that leave every pristine path as it is in the base, the directories above it included."""
+
+    def is_pristine(change: Change) -> bool:
+        entry = change.before or change.after
+        return pristine.match(prefix + change.path, entry is not None and entry.kind == "dir")
+
+    needed: set[bytes] = set()
+    for change in changes:
+        if is_pristine(change) and change.before is not None:
+            parts = change.path.split(b"/")
+            needed.update(b"/".join(parts[:end]) for end in range(1, len(parts)))
+    return tuple(
+        change
+        for change in changes
+        if not is_pristine(change) and not (change.path in needed and not (change.after and change.after.kind == "dir"))
+    )
+
+
+def touched_pristine(changes: Sequence[Change], pristine: Patterns, prefix: bytes = b"") -> list[str]:
+    """The pristine paths that the agent changed; a reviewer is told."""
+    return [
+        path_text(change.path)
+        for change in changes
+        if pristine.match(prefix + change.path, bool(change.after and change.after.kind == "dir"))
+    ]

@@ -1,0 +1,87 @@
+"""Answers that change nothing: what there is, what differs, how a target or a policy stands."""
+
+from __future__ import annotations
+
+from sandbox.decide import policy_digest
+from sandbox.lifecycle import health
+from sandbox.lifecycle.context import PROMOTION, SANDBOX, SNAPSHOT, Context
+from sandbox.lifecycle.differences import between, delta, differences
+from sandbox.records import (
+    DiffRecord,
+    PolicyState,
+    PromotionRecord,
+    SandboxRecord,
+    SnapshotRecord,
+    TargetState,
+)
+
+
+def sandboxes(ctx: Context) -> tuple[SandboxRecord, ...]:
+    """Those that have not been destroyed, oldest first."""
+    return tuple(record for record in ctx.ledger.find(SANDBOX, SandboxRecord) if record.status != "destroyed")
+
+
+def snapshots(ctx: Context, sandbox: str) -> tuple[SnapshotRecord, ...]:
+    """The snapshots that were taken of a sandbox, oldest first. Raises NotFound."""
+    ctx.sandbox(sandbox)
+    return tuple(ctx.ledger.find(SNAPSHOT, SnapshotRecord, sandbox=sandbox, status="kept"))
+
+
+def promotions(ctx: Context) -> tuple[PromotionRecord, ...]:
+    """Every promotion, refused ones too, oldest first."""
+    return tuple(ctx.ledger.find(PROMOTION, PromotionRecord))
+
+
+def diff(ctx: Context, sandbox: str, since: str | None) -> DiffRecord:
+    """What differs in a sandbox from its bases, or from a snapshot of its family."""
+    record = ctx.living(sandbox)
+    if since:
+        ctx.snapshot(since)
+    deltas = []
+    for placed in record.bases:
+        base, spec = ctx.bases.get(placed.base), ctx.target(placed.target).spec
+        now = differences(ctx, record, placed, origin=sandbox)
+        shown = between(differences(ctx, record, placed, origin=since), now) if since else now
+        predicted = delta(spec, placed.identity, base, now).predicted
+        deltas.append(delta(spec, placed.identity, base, shown, predicted))
+    return DiffRecord(sandbox=sandbox, since=since, targets=tuple(deltas))
+
+
+def target_state(ctx: Context, name: str) -> TargetState:
+    """Capture a target and probe its health."""
+    target = ctx.target(name)
+    identity = target.identify()
+    base = target.capture(ctx.bases)
+    entries = size = 0
+    for entry in base.entries():
+        entries, size = entries + 1, size + entry.size
+    problem = health.probe(target.spec)
+    return TargetState(
+        name=name,
+        kind=target.spec.kind,
+        path=target.spec.path,
+        policy=target.spec.policy,
+        identity=identity,
+        entries=entries,
+        bytes=size,
+        fingerprint=base.fingerprint,
+        healthy=not problem if target.spec.health else None,
+        says=problem,
+    )
+
+
+def policy_state(ctx: Context, name: str) -> PolicyState:
+    """Read a policy and say what is unwise about it."""
+    policy = ctx.config.policy(name)
+    warnings = []
+    if policy.quorum == 1:
+        warnings.append("one signature is enough: one mistaken or stolen key promotes")
+    if policy.quorum == len(policy.people):
+        warnings.append("everybody must sign: one absence blocks every promotion (C4)")
+    return PolicyState(
+        name=name,
+        digest=policy_digest(policy),
+        quorum=policy.quorum,
+        people=tuple(policy.people),
+        warnings=tuple(warnings),
+    )

@@ -1,0 +1,208 @@
+"""Promotion: lease, drift check, restore point, apply, health, commit, or everything put back.
+
+Owns the order of the steps, each durable in the journal before the next is taken. Must not decide who may
+(`rulings` does) nor know how a target is changed (`targets` does).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from sandbox.clock import fresh_id, now
+from sandbox.decide import Ruling
+from sandbox.errors import Conflict, Drifted, NotFound, Refused, SandboxError
+from sandbox.faults import reached
+from sandbox.lifecycle import health, sealing
+from sandbox.lifecycle.context import CHANGE, PROMOTION, Context
+from sandbox.lifecycle.requests import load_request
+from sandbox.lifecycle.restoring import close_change, put_back
+from sandbox.lifecycle.rulings import Observed, rule
+from sandbox.lifecycle.sealing import Sealed, SealedTarget
+from sandbox.records import PromotedTarget, PromotionRecord, StoredChange
+from sandbox.targets.base import ApplyRequest
+
+
+def promote(ctx: Context, change: str) -> PromotionRecord:
+    """Apply a signed-off change to its targets; whatever goes wrong after the first byte, all come back.
+
+    Raises Locked where somebody else promotes to one of the targets, NotFound for an unknown change.
+    """
+    started = time.monotonic()
+    stored = stored_change(ctx, change)
+    name = fresh_id("prm")
+    sealed = sealing.load(ctx, stored)
+    for part in sealed.targets:
+        sealed.blobs.verify(part.changes)
+    parts = [part for part in sealed.targets if part.changes]
+    first = rule(ctx, stored, sealed)
+    if not first.decision.allowed:
+        return _refuse(ctx, name, stored, first, started)
+    with ExitStack() as leases:
+        for part in sorted(parts, key=lambda part: part.identity):
+            leases.enter_context(ctx.target(part.spec.name).lease())
+        last = rule(ctx, stored_change(ctx, change), sealed, _observe(ctx, sealed))
+        if not last.decision.allowed:
+            return _refuse(ctx, name, stored, last, started)
+        record = PromotionRecord(
+            promotion=name,
+            change=change,
+            digest=stored.digest,
+            status="promoting",
+            targets=tuple(PromotedTarget(name=part.spec.name, status="pending") for part in parts),
+            started_at=now(),
+            owner=ctx.owner.name,
+        )
+        ctx.ledger.put(PROMOTION, name, record, event="promotion.started", actor=ctx.launcher, change=change)
+        try:
+            _prepare(ctx, record, sealed, parts)
+            _take(ctx, record, stored)
+        except BaseException as error:
+            for part in parts:
+                ctx.target(part.spec.name).settle(ctx.home.promotion(name, part.spec.name))
+            refused = _refused_in_preparation(ctx, record, error, started)
+            if isinstance(error, Drifted | Refused):
+                return refused
+            raise
+        return _go_through(ctx, record, sealed, parts, started)
+
+
+def stored_change(ctx: Context, change: str) -> StoredChange:
+    """The record of a change. Raises NotFound."""
+    try:
+        return ctx.ledger.get(CHANGE, change, StoredChange)
+    except NotFound:
+        raise NotFound(f"There is no change {change!r}.", "`sandbox changes` shows those that exist.") from None
+
+
+def _observe(ctx: Context, sealed: Sealed) -> dict[str, Observed]:
+    """What the targets really are, read anew under the lease."""
+    seen: dict[str, Observed] = {}
+    for part in sealed.targets:
+        target = ctx.target(part.spec.name)
+        seen[part.spec.name] = Observed(target.identify(), target.check(part.base).fingerprint)
+    return seen
+
+
+def _refuse(ctx: Context, name: str, stored: StoredChange, ruling: Ruling, started: float) -> PromotionRecord:
+    record = PromotionRecord(
+        promotion=name,
+        change=stored.id,
+        digest=stored.digest,
+        status="refused",
+        reasons=ruling.decision.reasons,
+        stale=ruling.stale,
+        targets=tuple(PromotedTarget(name=part.name, status="untouched") for part in stored.targets),
+        started_at=now(),
+        seconds=round(time.monotonic() - started, 6),
+    )
+    ctx.ledger.put(PROMOTION, name, record, event="promotion.refused", actor=ctx.launcher, reasons=list(record.reasons))
+    return record
+
+
+def _refused_in_preparation(
+    ctx: Context, record: PromotionRecord, error: BaseException, started: float
+) -> PromotionRecord:
+    says = error.says if isinstance(error, SandboxError) else f"{type(error).__name__}: {error}"
+    refused = record.model_copy(
+        update={
+            "status": "refused",
+            "reasons": (says,),
+            "stale": isinstance(error, Conflict),
+            "targets": tuple(PromotedTarget(name=part.name, status="untouched") for part in record.targets),
+            "seconds": round(time.monotonic() - started, 6),
+            "owner": None,
+        }
+    )
+    ctx.ledger.put(PROMOTION, record.promotion, refused, event="promotion.refused", actor=ctx.launcher, reasons=[says])
+    return refused
+
+
+def _request(ctx: Context, record: PromotionRecord, sealed: Sealed, part: SealedTarget) -> ApplyRequest:
+    point = ctx.home.promotion(record.promotion, part.spec.name)
+    return ApplyRequest(part.base, part.changes, sealed.blobs, point, record.promotion)
+
+
+def _prepare(ctx: Context, record: PromotionRecord, sealed: Sealed, parts: Sequence[SealedTarget]) -> None:
+    for part in parts:
+        point = ctx.home.promotion(record.promotion, part.spec.name)
+        point.parent.mkdir(mode=0o700, exist_ok=True)
+        ctx.target(part.spec.name).prepare(_request(ctx, record, sealed, part), lambda step: reached(f"prepare.{step}"))
+        ctx.ledger.note("promotion.prepared", actor=ctx.launcher, subject=record.promotion, target=part.spec.name)
+
+
+def _take(ctx: Context, record: PromotionRecord, stored: StoredChange) -> None:
+    """Use the sign-off up, before the first byte changes: no second promotion can stand on it (B5)."""
+    request, _ = load_request(ctx, stored.id, stored.request)
+    ctx.ledger.spend(request.nonce, promotion=record.promotion)
+    taken = stored.model_copy(update={"status": "promoting"})
+    if not ctx.ledger.swap(
+        CHANGE, stored.id, stored, taken, event="change.promoting", actor=ctx.launcher, promotion=record.promotion
+    ):
+        raise Drifted(f"The change {stored.id} moved on: it was rejected or promoted meanwhile.")
+
+
+def _go_through(
+    ctx: Context, record: PromotionRecord, sealed: Sealed, parts: Sequence[SealedTarget], started: float
+) -> PromotionRecord:
+    names = [part.spec.name for part in parts]
+    try:
+        record = _apply_all(ctx, record, sealed, parts)
+        health.bake([ctx.target(name).spec for name in names])
+        ctx.ledger.note("promotion.baked", actor=ctx.launcher, subject=record.promotion)
+        # Signed before it counts: a log that can't be vouched for commits nothing (G2, G3).
+        ctx.notary.checkpoint(ctx.ledger)
+        for name in names:
+            ctx.target(name).settle(ctx.home.promotion(record.promotion, name))
+        done = _commit(ctx, record, started)
+    except BaseException as error:
+        says = error.says if isinstance(error, SandboxError) else f"{type(error).__name__}: {error}"
+        record = ctx.ledger.get(PROMOTION, record.promotion, PromotionRecord)
+        ended = put_back(ctx, record, reason=says, started=started)
+        if not isinstance(error, Exception):
+            raise
+        return ended
+    return done
+
+
+def _commit(ctx: Context, record: PromotionRecord, started: float) -> PromotionRecord:
+    done = record.model_copy(
+        update={
+            "status": "committed",
+            "targets": tuple(part.model_copy(update={"status": "committed"}) for part in record.targets),
+            "seconds": round(time.monotonic() - started, 6),
+            "owner": None,
+        }
+    )
+    ctx.ledger.put(PROMOTION, done.promotion, done, event="promotion.committed", actor=ctx.launcher)
+    close_change(ctx, done)
+    return done
+
+
+def _set(
+    ctx: Context, record: PromotionRecord, name: str, status: str, fingerprint: str | None = None
+) -> PromotionRecord:
+    """Make durable where one target is."""
+    moved = record.model_copy(
+        update={
+            "targets": tuple(
+                part.model_copy(update={"status": status, "fingerprint": fingerprint}) if part.name == name else part
+                for part in record.targets
+            )
+        }
+    )
+    ctx.ledger.put(PROMOTION, record.promotion, moved, event=f"promotion.{status}", actor=ctx.launcher, target=name)
+    return moved
+
+
+def _apply_all(ctx: Context, record: PromotionRecord, sealed: Sealed, parts: Sequence[SealedTarget]) -> PromotionRecord:
+    for part in parts:
+        name = part.spec.name
+        record = _set(ctx, record, name, "applying")
+        fingerprint = ctx.target(name).apply(_request(ctx, record, sealed, part), lambda step: reached(f"apply.{step}"))
+        if fingerprint != part.delta.predicted:
+            raise Conflict(f"{name}: the result is {fingerprint[:12]}, not {part.delta.predicted[:12]} as predicted.")
+        record = _set(ctx, record, name, "applied", fingerprint)
+        health.after_apply(part.spec)
+    return record

@@ -1,0 +1,143 @@
+"""From a sandbox to a request that people can sign: seal, check in the clean room, rehearse, ask.
+
+Owns when a difference is worth proposing. A failed check is a result (`Outcome.failure`), never a proposal.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sandbox.clock import now
+from sandbox.lifecycle import cleanroom, sealing
+from sandbox.lifecycle import hazards as suspicion
+from sandbox.lifecycle.context import CHANGE, Context
+from sandbox.lifecycle.events import ChangeSealed, OnEvent
+from sandbox.lifecycle.requests import evidence_digest, make_request
+from sandbox.lifecycle.review import sealed_document
+from sandbox.lifecycle.sealing import Sealed
+from sandbox.lifecycle.subject import Subject
+from sandbox.lifecycle.views import shown
+from sandbox.records import Decision, Evidence, Failure, Hazard, Rehearsal, SandboxRecord, StoredChange
+from sandbox.spec import Check
+from sandbox.trees.patterns import Patterns
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a sandbox's difference: a change, nothing (both None), or why it is not proposed."""
+
+    change: StoredChange | None = None
+    failure: Failure | None = None
+
+
+def propose(
+    ctx: Context, record: SandboxRecord, *, run: str, asked: str, checks: Sequence[Check], on_event: OnEvent
+) -> Outcome:
+    """Seal the sandbox's difference, verify it away from the agent, and make a request of it."""
+    sealed = sealing.seal(ctx, record)
+    kept = False
+    try:
+        if sealed.empty:
+            return Outcome()
+        on_event(_announced(sealed))
+        evidence = cleanroom.check(ctx, sealed, checks, record, on_event)
+        for found in evidence:
+            if not found.passed:
+                reason = "timed out" if found.timed_out else f"exit code {found.exit_code}"
+                return Outcome(failure=Failure(step=f"check: {found.check}", reason=reason, exit_code=found.exit_code))
+        rehearsals = cleanroom.rehearse(ctx, sealed)
+        hazards = _hazards(ctx, sealed, checks)
+        change = _request(ctx, record, sealed, run, asked, (tuple(hazards), tuple(evidence), rehearsals))
+        kept = True
+        return Outcome(change=change)
+    finally:
+        if not kept:
+            shutil.rmtree(sealed.directory, ignore_errors=True)
+
+
+def _announced(sealed: Sealed) -> ChangeSealed:
+    deltas = [part.delta for part in sealed.targets]
+    return ChangeSealed(
+        sealed.id,
+        sealed.digest,
+        added=sum(delta.added for delta in deltas),
+        modified=sum(delta.modified for delta in deltas),
+        deleted=sum(delta.deleted for delta in deltas),
+    )
+
+
+def _hazards(ctx: Context, sealed: Sealed, checks: Sequence[Check]) -> list[Hazard]:
+    found: list[Hazard] = []
+    several = len(sealed.targets) > 1
+    for part in sealed.targets:
+        found += ctx.target(part.spec.name).inspect(part.base, part.changes)
+        found += suspicion.find(part.base, part.changes, sealed.blobs)
+        prefix = part.spec.name.encode() + b"/" if several else b""
+        for check in checks:
+            found += [
+                Hazard(kind="pristine_changed", path=path, says="the checks used this path as it is in the base")
+                for path in cleanroom.touched_pristine(part.changes, Patterns(check.pristine), prefix)
+            ]
+    return list(dict.fromkeys(found))
+
+
+def _request(
+    ctx: Context,
+    record: SandboxRecord,
+    sealed: Sealed,
+    run: str,
+    asked: str,
+    verified: tuple[tuple[Hazard, ...], tuple[Evidence, ...], tuple[Rehearsal, ...]],
+) -> StoredChange:
+    hazards, evidence, rehearsals = verified
+    made_at = now()
+    draft = StoredChange(
+        id=sealed.id,
+        digest=sealed.digest,
+        status="open",
+        run=run,
+        sandbox=record.sandbox,
+        launcher=record.launcher,
+        asked=asked,
+        image_digest=record.image_digest,
+        created_at=made_at,
+        expires_at=made_at,
+        request="",
+        targets=tuple(part.delta.model_copy(update={"entries": ()}) for part in sealed.targets),
+        hazards=hazards,
+        evidence=evidence,
+        rehearsals=rehearsals,
+    )
+    proof = evidence_digest(evidence, rehearsals)
+    document = _document(record, sealed, draft)
+    request, digest = make_request(ctx, sealed, record.launcher, proof, document, made_at)
+    change = draft.model_copy(update={"expires_at": request.expires_at, "request": digest})
+    ctx.ledger.put(
+        CHANGE,
+        change.id,
+        change,
+        event="change.proposed",
+        actor=ctx.launcher,
+        digest=change.digest,
+        request=change.request,
+        evidence=proof,
+    )
+    return change
+
+
+def _document(record: SandboxRecord, sealed: Sealed, draft: StoredChange) -> bytes:
+    """The review document, from what is fixed now."""
+    undecided = Decision(allowed=False, reasons=())
+    view = shown(draft, tuple(part.delta for part in sealed.targets), (), undecided)
+    subjects = [
+        Subject(part.delta, part.changes, part.base, sealed.blobs, part.spec, alone=len(sealed.targets) == 1)
+        for part in sealed.targets
+    ]
+    circumstances = [
+        ("image", f"{record.image} ({record.image_digest[:12]})"),
+        ("engine", record.engine),
+        ("network", record.network),
+    ]
+    return sealed_document(view, subjects, circumstances)

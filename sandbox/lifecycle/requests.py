@@ -1,0 +1,102 @@
+"""The request of a change: the exact bytes that people sign, made once and read back unchanged.
+
+Owns the files `request.json` and `review.txt` of a sealed change set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import rfc8785
+
+import sandbox
+from sandbox import durable
+from sandbox.decide import policy_digest
+from sandbox.errors import Conflict
+from sandbox.lifecycle.context import Context
+from sandbox.lifecycle.policies import policy_of
+from sandbox.lifecycle.sealing import Sealed
+from sandbox.lifecycle.signing import request_bytes
+from sandbox.records import Evidence, Rehearsal, Request, RequestTarget
+
+REQUEST = "request.json"
+REVIEW = "review.txt"
+APPROVE_WITHIN_S = 86400.0
+"""For a change none of whose targets names a policy; nobody can approve it anyway."""
+
+
+def make_request(
+    ctx: Context, sealed: Sealed, launcher: str, evidence: str, document: bytes, made_at: datetime
+) -> tuple[Request, str]:
+    """Write the review document and the request, durable; the request and the SHA-256 of its exact bytes."""
+    policies = {part.spec.name: policy_of(ctx, part.spec) for part in sealed.targets}
+    windows = [policy.approve_within_s for policy in policies.values() if policy]
+    request = Request(
+        change=sealed.id,
+        digest=sealed.digest,
+        targets=tuple(
+            RequestTarget(
+                name=part.spec.name,
+                identity=part.identity,
+                base=part.delta.base,
+                predicted=part.delta.predicted,
+                policy=part.spec.policy,
+                policy_digest=policy_digest(policy) if (policy := policies[part.spec.name]) else None,
+            )
+            for part in sealed.targets
+        ),
+        evidence=evidence,
+        review=hashlib.sha256(document).hexdigest(),
+        launcher=launcher,
+        nonce=secrets.token_hex(16),
+        made_at=made_at,
+        expires_at=made_at + timedelta(seconds=min(windows, default=APPROVE_WITHIN_S)),
+        version=sandbox.__version__,
+    )
+    exact = request_bytes(request)
+    durable.write(sealed.directory / REVIEW, document)
+    durable.write(sealed.directory / REQUEST, exact)
+    return request, hashlib.sha256(exact).hexdigest()
+
+
+def load_request(ctx: Context, change: str, recorded: str) -> tuple[Request, bytes]:
+    """The request of a change with its exact bytes. Raises Conflict unless it is the one that was `recorded`."""
+    exact = _read(ctx, change, REQUEST)
+    if hashlib.sha256(exact).hexdigest() != recorded:
+        raise Conflict(
+            f"The request of {change} is not the one that was made.",
+            "Nothing was changed. Find out who wrote to the home directory; propose the change anew.",
+        )
+    return Request.model_validate_json(exact), exact
+
+
+def load_review(ctx: Context, change: str, request: Request) -> bytes:
+    """The review document that the request names. Raises Conflict where it is another."""
+    document = _read(ctx, change, REVIEW)
+    if hashlib.sha256(document).hexdigest() != request.review:
+        raise Conflict(
+            f"The review of {change} is not the one that people sign.",
+            "Find out who wrote to the home directory; propose the change anew.",
+        )
+    return document
+
+
+def _read(ctx: Context, change: str, name: str) -> bytes:
+    try:
+        return (ctx.home.change(change) / name).read_bytes()
+    except OSError as error:
+        raise Conflict(
+            f"The {name} of {change} can't be read: {error.strerror}.", "Propose the change anew."
+        ) from error
+
+
+def evidence_digest(evidence: Sequence[Evidence], rehearsals: Sequence[Rehearsal]) -> str:
+    """One digest over all that the clean room found (A3)."""
+    document = {
+        "evidence": [one.model_dump(mode="json") for one in evidence],
+        "rehearsals": [one.model_dump(mode="json") for one in rehearsals],
+    }
+    return hashlib.sha256(rfc8785.dumps(document)).hexdigest()

@@ -1,0 +1,194 @@
+"""Restore: putting targets back, after a failed promotion, a crash, or because somebody asks.
+
+Owns what `restored` and `frozen` mean: every changed path is as before and was read again to see it, or a
+person gets exact steps and nothing more happens by itself (F6).
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+
+from sandbox.clock import fresh_id, now
+from sandbox.errors import Conflict, NotFound, SandboxError
+from sandbox.faults import reached
+from sandbox.lifecycle import health
+from sandbox.lifecycle.context import CHANGE, PROMOTION, Context
+from sandbox.lifecycle.interrupts import deferred
+from sandbox.records import PromotedTarget, PromotionRecord, StoredChange
+from sandbox.targets.base import Target
+from sandbox.trees.entry import path_text
+from sandbox.trees.sealed import read_changes
+
+
+def promotion_record(ctx: Context, promotion: str) -> PromotionRecord:
+    """The record of a promotion. Raises NotFound."""
+    try:
+        return ctx.ledger.get(PROMOTION, promotion, PromotionRecord)
+    except NotFound:
+        raise NotFound(
+            f"There is no promotion {promotion!r}.", "`sandbox promotions` shows those that exist."
+        ) from None
+
+
+def put_back(ctx: Context, record: PromotionRecord, *, reason: str, started: float) -> PromotionRecord:
+    """Put every target of an unfinished promotion back, last one first; the caller holds the leases.
+
+    Can be repeated, and after a crash at any step. An interrupt waits until it is done.
+    """
+    with deferred():
+        restoring_since = time.monotonic()
+        record = record.model_copy(update={"status": "restoring", "reasons": (*record.reasons, reason)})
+        ctx.ledger.put(
+            PROMOTION, record.promotion, record, event="promotion.restoring", actor=ctx.launcher, reason=reason
+        )
+        steps: list[str] = []
+        notes: list[str] = []
+        ended: list[PromotedTarget] = []
+        for part in reversed(record.targets):
+            ended.insert(0, _put_back_one(ctx, record, part, steps, notes))
+        frozen = any(part.status == "frozen" for part in ended)
+        done = record.model_copy(
+            update={
+                "status": "frozen" if frozen else "restored",
+                "targets": tuple(ended),
+                "reasons": (*record.reasons, *notes),
+                "manual_steps": tuple(steps),
+                "seconds": round(time.monotonic() - started, 6),
+                "restore_seconds": round(time.monotonic() - restoring_since, 6),
+                "owner": None,
+            }
+        )
+        ctx.ledger.put(
+            PROMOTION, done.promotion, done, event=f"promotion.{done.status}", actor=ctx.launcher, notes=notes
+        )
+        if done.restores:
+            original = promotion_record(ctx, done.restores).model_copy(update={"status": done.status})
+            ctx.ledger.put(
+                PROMOTION, done.restores, original, event="promotion.taken_back", actor=ctx.launcher, by=done.promotion
+            )
+        close_change(ctx, done)
+        return done
+
+
+def _put_back_one(
+    ctx: Context, record: PromotionRecord, part: PromotedTarget, steps: list[str], notes: list[str]
+) -> PromotedTarget:
+    target = ctx.target(part.name)
+    point = ctx.home.promotion(record.restores or record.promotion, part.name)
+    try:
+        outcome = target.restore(point, lambda step: reached(f"restore.{step}"))
+        if not outcome.clean:
+            raise Conflict(f"{part.name}: not every changed path could be put back")
+        target.settle(point)
+    except Exception as error:  # noqa: BLE001 (whatever it is: this target is frozen, the others still come back)
+        says = error.says if isinstance(error, SandboxError) else f"{type(error).__name__}: {error}"
+        notes.append(f"{part.name}: restore failed: {says}")
+        steps.extend(target.manual_steps(point))
+        return part.model_copy(update={"status": "frozen"})
+    wrote = f"{part.name}: somebody else wrote meanwhile to"
+    notes.extend(f"{wrote} {path_text(path)}; kept as {kept}" for path, kept in outcome.kept_aside)
+    notes.extend(f"{wrote} {path_text(path)}; left as it is" for path in outcome.foreign)
+    if part.status != "pending":
+        notes.extend(_revive(target))
+    return part.model_copy(
+        update={
+            "status": "untouched" if part.status == "pending" else "restored",
+            "fingerprint": outcome.fingerprint,
+            "kept_aside": tuple(str(kept) for _, kept in outcome.kept_aside),
+        }
+    )
+
+
+def _revive(target: Target) -> list[str]:
+    """Reload what uses the target and wait until it is well; why not, where it is not."""
+    try:
+        health.after_apply(target.spec)
+        health.await_first(target.spec)
+    except health.Unhealthy as error:
+        return [f"{target.spec.name} is as before, but not well: {error.says}"]
+    return []
+
+
+def close_change(ctx: Context, record: PromotionRecord) -> None:
+    """Let the change say how its promotion ended; it can't be promoted again (F8)."""
+    stored = ctx.ledger.get(CHANGE, record.change, StoredChange)
+    status = {"committed": "promoted"}.get(record.status, record.status)
+    ctx.ledger.put(
+        CHANGE,
+        stored.id,
+        stored.model_copy(update={"status": status}),
+        event=f"change.{status}",
+        actor=ctx.launcher,
+        promotion=record.promotion,
+    )
+
+
+def take_back(ctx: Context, promotion: str) -> PromotionRecord:
+    """Restore what a committed promotion changed, if nobody else wrote there since.
+
+    It is a promotion record of its own (F5). Raises Conflict where it can't be taken back.
+    """
+    started = time.monotonic()
+    record = promotion_record(ctx, promotion)
+    if record.status != "committed":
+        raise Conflict(
+            f"The promotion {promotion} is {record.status}, not committed: there is nothing to take back.",
+            "`sandbox promotions` shows how each ended.",
+        )
+    with ExitStack() as leases:
+        for part in sorted(record.targets, key=lambda part: part.name):
+            leases.enter_context(ctx.target(part.name).lease())
+        _refuse_foreign_writes(ctx, record)
+        backwards = PromotionRecord(
+            promotion=fresh_id("prm"),
+            change=record.change,
+            digest=record.digest,
+            status="restoring",
+            targets=tuple(part.model_copy(update={"status": "applied"}) for part in record.targets),
+            started_at=now(),
+            restores=promotion,
+            owner=ctx.owner.name,
+        )
+        ctx.ledger.put(
+            PROMOTION,
+            backwards.promotion,
+            backwards,
+            event="promotion.taking_back",
+            actor=ctx.launcher,
+            restores=promotion,
+        )
+        return put_back(ctx, backwards, reason=f"taken back by {ctx.launcher}", started=started)
+
+
+def _refuse_foreign_writes(ctx: Context, record: PromotionRecord) -> None:
+    """Raise Conflict where a path that the promotion changed is no longer as it left it."""
+    stored = ctx.ledger.get(CHANGE, record.change, StoredChange)
+    bases = {delta.name: delta.base for delta in stored.targets}
+    for part in record.targets:
+        made = {
+            change.path: change.after
+            for change in read_changes(ctx.home.change(record.change) / f"{part.name}.changes")
+        }
+        drift = ctx.target(part.name).check(ctx.bases.get(bases[part.name])).changes
+        since = {change.path: change.after for change in drift}
+        moved = [path_text(path) for path, after in made.items() if path not in since or since[path] != after]
+        above = {parent for path in made for parent in _parents(path)}
+        created = {path for path, after in made.items() if after and after.kind == "dir"}
+        moved += [
+            path_text(path)
+            for path in since.keys() - made.keys()
+            if path in above or not created.isdisjoint(_parents(path))
+        ]
+        if moved:
+            raise Conflict(
+                f"{part.name}: somebody else wrote to {moved[0]!r}"
+                + (f" and {len(moved) - 1} more" if len(moved) > 1 else "")
+                + f" since the promotion {record.promotion}.",
+                "Nothing was changed. Make the change that you want in a new task, on the target as it is now.",
+            )
+
+
+def _parents(path: bytes) -> list[bytes]:
+    parts = path.split(b"/")
+    return [b"/".join(parts[:end]) for end in range(1, len(parts))]

@@ -1,0 +1,99 @@
+"""Gathers what `decide` has to know about a change, from its files, the journal and the configuration.
+
+Owns the gathering alone: every fact is read anew, none is taken from an earlier answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import sandbox
+from sandbox.clock import now
+from sandbox.decide import Facts, Protected, Ruling, TargetFacts, decide
+from sandbox.lifecycle.context import Context
+from sandbox.lifecycle.policies import policy_of
+from sandbox.lifecycle.requests import evidence_digest, load_request
+from sandbox.lifecycle.sealing import Sealed, SealedTarget
+from sandbox.lifecycle.votes import judged
+from sandbox.records import StoredChange, VoteView
+from sandbox.spec import PolicySpec
+from sandbox.trees.entry import Change, path_text
+from sandbox.trees.patterns import Patterns
+
+
+class Observed(NamedTuple):
+    """What a target really is, read under its lease."""
+
+    identity: str
+    fingerprint: str
+
+
+def rule(
+    ctx: Context,
+    stored: StoredChange,
+    sealed: Sealed,
+    observed: Mapping[str, Observed] | None = None,
+    votes: Sequence[VoteView] | None = None,
+) -> Ruling:
+    """May the change be promoted now? `observed`: it is about to be applied, and this is how the targets are."""
+    request, exact = load_request(ctx, stored.id, stored.request)
+    seen = observed or {}
+    return decide(
+        Facts(
+            request=request,
+            request_digest=hashlib.sha256(exact).hexdigest(),
+            recorded_request_digest=stored.request,
+            change_digest=sealed.digest,
+            evidence_digest=evidence_digest(stored.evidence, stored.rehearsals),
+            status=stored.status,
+            launcher=stored.launcher,
+            targets=tuple(_facts(ctx, part, seen.get(part.spec.name)) for part in sealed.targets),
+            hazards=stored.hazards,
+            evidence=stored.evidence,
+            rehearsals=stored.rehearsals,
+            votes=tuple(judged(ctx, stored) if votes is None else votes),
+            nonce_spent=ctx.ledger.is_spent(request.nonce),
+            version=sandbox.__version__,
+            now=now(),
+            last_entry_at=ctx.ledger.last_at(),
+            applying=observed is not None,
+        )
+    )
+
+
+def _facts(ctx: Context, part: SealedTarget, observed: Observed | None) -> TargetFacts:
+    policy = policy_of(ctx, part.spec)
+    return TargetFacts(
+        name=part.spec.name,
+        policy=policy,
+        added=part.delta.added,
+        modified=part.delta.modified,
+        deleted=part.delta.deleted,
+        empties=_empties(part),
+        protected=_protected(policy, part.changes) if policy else (),
+        identity=observed.identity if observed else None,
+        fingerprint=observed.fingerprint if observed else None,
+    )
+
+
+def _empties(part: SealedTarget) -> bool:
+    if part.delta.added or not part.delta.deleted:
+        return False
+    held = sum(1 for _ in part.base.entries()) - 1
+    return part.delta.deleted >= held
+
+
+def _protected(policy: PolicySpec, changes: Sequence[Change]) -> tuple[Protected, ...]:
+    found: list[Protected] = []
+    for rule_ in policy.protected:
+        patterns = Patterns(rule_.paths)
+        touched = [change.path for change in changes if patterns.match(change.path, _is_dir(change))]
+        if touched:
+            found.append(Protected(rule_.role, path_text(touched[0]), len(touched)))
+    return tuple(found)
+
+
+def _is_dir(change: Change) -> bool:
+    return any(entry is not None and entry.kind == "dir" for entry in (change.before, change.after))

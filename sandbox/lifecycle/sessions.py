@@ -1,0 +1,266 @@
+"""Sandboxes from creation to destruction: create, exec, snapshot, rollback, fork, destroy.
+
+Owns the records of sandboxes and snapshots and keeps them in step with the engine: intent is durable
+before the engine acts, the result after. Must not know what a task or a promotion is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from sandbox.clock import fresh_id, now
+from sandbox.engines.base import (
+    CreateRequest,
+    ExecRequest,
+    ExecResult,
+    Placement,
+    RestoreRequest,
+    SnapshotRequest,
+)
+from sandbox.errors import InputError
+from sandbox.lifecycle.context import SANDBOX, SNAPSHOT, Context
+from sandbox.records import (
+    DestroyRecord,
+    PlacedBase,
+    RollbackRecord,
+    SandboxRecord,
+    SnapshotRecord,
+)
+from sandbox.spec import Limits, Network
+from sandbox.trees.bases import StoredBase
+
+WORKSPACE = "/workspace"
+ALIVE = ("creating", "ready")
+"""Statuses of sandboxes that are not destroyed, nor about to be."""
+
+OnCapture = Callable[[str, int, int], None]
+"""Called with a target's name, the entries and the bytes captured so far."""
+
+
+class Captured(NamedTuple):
+    """The base of a target, and what the target really was then."""
+
+    base: StoredBase
+    identity: str
+
+
+def capture(ctx: Context, targets: Sequence[str], on_capture: OnCapture | None = None) -> dict[str, Captured]:
+    """The base of each target, as it is now."""
+    captured: dict[str, Captured] = {}
+    for name in targets:
+
+        def progress(entries: int, size: int, name: str = name) -> None:
+            if on_capture:
+                on_capture(name, entries, size)
+
+        target = ctx.target(name)
+        identity = target.identify()
+        base = target.capture(ctx.bases, progress)
+        captured[name] = Captured(base, identity)
+        ctx.ledger.note("base.captured", actor=ctx.launcher, subject=name, base=base.fingerprint, identity=identity)
+    return captured
+
+
+def place(names: Sequence[str]) -> dict[str, str]:
+    """Where each target's tree appears in a sandbox."""
+    if len(names) == 1:
+        return {names[0]: WORKSPACE}
+    return {name: f"{WORKSPACE}/{name}" for name in names}
+
+
+def create(
+    ctx: Context,
+    captured: dict[str, Captured],
+    *,
+    image: str | None,
+    limits: Limits,
+    network: Network = "none",
+    env: dict[str, str] | None = None,
+    owned: bool = False,
+) -> SandboxRecord:
+    """A running sandbox with a copy of each base. `owned`: it ends with this process."""
+    engine_name = ctx.default_engine()
+    engine = ctx.engine(engine_name)
+    image = image or engine.traits.default_image
+    paths = place(list(captured))
+    record = SandboxRecord(
+        sandbox=fresh_id("sbx"),
+        engine=engine_name,
+        image=image,
+        image_digest="",
+        bases=tuple(
+            PlacedBase(target=name, base=base.fingerprint, path=paths[name], identity=identity)
+            for name, (base, identity) in captured.items()
+        ),
+        limits=limits,
+        network=network,
+        env=env or {},
+        launcher=ctx.launcher,
+        created_at=now(),
+        status="creating",
+        owner=ctx.owner.name,
+    )
+    ctx.ledger.put(SANDBOX, record.sandbox, record, event="sandbox.creating", actor=ctx.launcher, image=image)
+    try:
+        engine.create(
+            CreateRequest(
+                sandbox=record.sandbox,
+                image=image,
+                placements=tuple(Placement(paths[name], base.tree) for name, (base, _) in captured.items()),
+                limits=limits,
+                network=network,
+                env=record.env,
+            )
+        )
+        record = _with(record, image_digest=engine.image_digest(image))
+    except BaseException:
+        engine.destroy(record.sandbox)
+        ctx.ledger.put(
+            SANDBOX, record.sandbox, _with(record, status="destroyed"), event="sandbox.failed", actor=ctx.launcher
+        )
+        raise
+    record = _with(record, status="ready", owner=record.owner if owned else None)
+    ctx.ledger.put(SANDBOX, record.sandbox, record, event="sandbox.created", actor=ctx.launcher)
+    return record
+
+
+def execute(ctx: Context, request: ExecRequest) -> ExecResult:
+    """Run a command in a sandbox; what it prints is kept in the sandbox's log as it comes."""
+    record = ctx.living(request.sandbox)
+    with ctx.home.log(record.sandbox).open("ab") as log:
+        shown = " ".join(request.command)
+        log.write(f"\n[{now():%Y-%m-%dT%H:%M:%SZ}] $ {shown}\n".encode("utf-8", "backslashreplace"))
+        log.flush()
+
+        def keep(stream: str, data: bytes) -> None:
+            log.write(data)
+            log.flush()
+            if request.on_output:
+                request.on_output(stream, data)
+
+        result = ctx.engine_of(record).exec(_replace_output(request, keep))
+        ended = "timed out" if result.timed_out else f"exit code {result.exit_code}"
+        log.write(f"[{ended}, {result.seconds:.3f} s]\n".encode())
+    return result
+
+
+def _replace_output(request: ExecRequest, keep: Callable[[str, bytes], None]) -> ExecRequest:
+    return ExecRequest(
+        sandbox=request.sandbox,
+        command=request.command,
+        cwd=request.cwd,
+        env=request.env,
+        user=request.user,
+        stdin=request.stdin,
+        timeout_s=request.timeout_s,
+        on_output=keep,
+        cancel=request.cancel,
+    )
+
+
+def snapshot(ctx: Context, sandbox: str, label: str | None = None) -> SnapshotRecord:
+    """Keep the sandbox's whole file system as it is; its processes go on."""
+    record = ctx.living(sandbox)
+    started = time.monotonic()
+    name = fresh_id("snap")
+    ctx.engine_of(record).snapshot(SnapshotRequest(sandbox, name))
+    taken = SnapshotRecord(
+        snapshot=name,
+        parent=record.head,
+        sandbox=sandbox,
+        label=label,
+        created_at=now(),
+        seconds=round(time.monotonic() - started, 6),
+    )
+    ctx.ledger.put(SNAPSHOT, name, taken, event="snapshot.taken", actor=ctx.launcher, sandbox=sandbox)
+    ctx.ledger.put(SANDBOX, sandbox, _with(record, head=name), event="sandbox.moved", actor=ctx.launcher, head=name)
+    return taken
+
+
+def rollback(ctx: Context, sandbox: str, snapshot: str) -> RollbackRecord:
+    """Take the sandbox to a snapshot of its family; its processes end."""
+    record = ctx.living(sandbox)
+    taken = ctx.snapshot(snapshot)
+    origin = ctx.sandbox(taken.sandbox)
+    if (origin.engine, origin.bases) != (record.engine, record.bases):
+        raise InputError(
+            f"The snapshot {snapshot} belongs to another family of sandboxes than {sandbox}.",
+            f"Start a sandbox from it instead: sandbox fork {snapshot}",
+        )
+    started = time.monotonic()
+    ctx.ledger.note("sandbox.rolling_back", actor=ctx.launcher, subject=sandbox, snapshot=snapshot)
+    ctx.engine_of(record).restore(RestoreRequest(snapshot, sandbox))
+    ctx.ledger.put(
+        SANDBOX,
+        sandbox,
+        _with(record, head=snapshot),
+        event="sandbox.rolled_back",
+        actor=ctx.launcher,
+        snapshot=snapshot,
+    )
+    return RollbackRecord(sandbox=sandbox, snapshot=snapshot, seconds=round(time.monotonic() - started, 6))
+
+
+def fork(ctx: Context, snapshot: str) -> SandboxRecord:
+    """Another sandbox in the state of a snapshot."""
+    taken = ctx.snapshot(snapshot)
+    origin = ctx.sandbox(taken.sandbox)
+    record = _with(
+        origin,
+        sandbox=fresh_id("sbx"),
+        launcher=ctx.launcher,
+        created_at=now(),
+        status="creating",
+        owner=ctx.owner.name,
+        forked_from=snapshot,
+        head=snapshot,
+    )
+    ctx.ledger.put(SANDBOX, record.sandbox, record, event="sandbox.forking", actor=ctx.launcher, snapshot=snapshot)
+    try:
+        ctx.engine_of(record).restore(RestoreRequest(snapshot, record.sandbox))
+    except BaseException:
+        destroy(ctx, record.sandbox)
+        raise
+    record = _with(record, status="ready", owner=None)
+    ctx.ledger.put(SANDBOX, record.sandbox, record, event="sandbox.forked", actor=ctx.launcher, snapshot=snapshot)
+    return record
+
+
+def keep(ctx: Context, sandbox: str) -> None:
+    """Let a sandbox outlive the process that owns it."""
+    ctx.ledger.put(SANDBOX, sandbox, _with(ctx.living(sandbox), owner=None), event="sandbox.kept", actor=ctx.launcher)
+
+
+def destroy(ctx: Context, sandbox: str) -> DestroyRecord:
+    """End a sandbox and leave nothing of it; snapshots that living forks came from stay until those end."""
+    record = ctx.sandbox(sandbox)
+    started = time.monotonic()
+    if record.status != "destroyed":
+        doomed = _with(record, status="destroying", owner=ctx.owner.name)
+        ctx.ledger.put(SANDBOX, sandbox, doomed, event="sandbox.destroying", actor=ctx.launcher)
+        ctx.engine_of(record).destroy(sandbox)
+        ended = _with(record, status="destroyed", owner=None)
+        ctx.ledger.put(SANDBOX, sandbox, ended, event="sandbox.destroyed", actor=ctx.launcher)
+    _discard_unreachable(ctx, record.engine)
+    return DestroyRecord(sandbox=sandbox, seconds=round(time.monotonic() - started, 6))
+
+
+def _discard_unreachable(ctx: Context, engine: str) -> None:
+    """Discard every snapshot that no living sandbox made or came from."""
+    living = {
+        record.sandbox: record for status in ALIVE for record in ctx.ledger.find(SANDBOX, SandboxRecord, status=status)
+    }
+    kept = {ref for record in living.values() for ref in (record.head, record.forked_from) if ref}
+    for taken in ctx.ledger.find(SNAPSHOT, SnapshotRecord, status="kept"):
+        if taken.sandbox in living or taken.snapshot in kept:
+            continue
+        if ctx.sandbox(taken.sandbox).engine == engine:
+            ctx.engine(engine).discard(taken.snapshot)
+            gone = taken.model_copy(update={"status": "discarded"})
+            ctx.ledger.put(SNAPSHOT, taken.snapshot, gone, event="snapshot.discarded", actor=ctx.launcher)
+
+
+def _with(record: SandboxRecord, **update: object) -> SandboxRecord:
+    return record.model_copy(update=update)

@@ -1,0 +1,63 @@
+"""A change as people and scripts see it now: its entries, its votes as they count, what stands against it."""
+
+from __future__ import annotations
+
+from sandbox.clock import now
+from sandbox.errors import SandboxError
+from sandbox.lifecycle.context import CHANGE, Context
+from sandbox.lifecycle.requests import load_request, load_review
+from sandbox.lifecycle.review import Review, review
+from sandbox.lifecycle.rulings import rule
+from sandbox.lifecycle.sealing import load
+from sandbox.lifecycle.votes import judged
+from sandbox.records import ChangeView, Decision, StoredChange, TargetDelta, VoteView
+
+
+def view(ctx: Context, stored: StoredChange) -> ChangeView:
+    """The change as it stands now. Raises Conflict where its files are not what was sealed."""
+    sealed = load(ctx, stored)
+    votes = judged(ctx, stored)
+    decision = rule(ctx, stored, sealed, votes=votes).decision
+    return shown(stored, tuple(part.delta for part in sealed.targets), votes, decision)
+
+
+def shown(
+    stored: StoredChange, targets: tuple[TargetDelta, ...], votes: tuple[VoteView, ...], decision: Decision
+) -> ChangeView:
+    """The stored change together with what is only true now."""
+    return ChangeView(
+        id=stored.id,
+        digest=stored.digest,
+        status=stored.status,
+        run=stored.run,
+        launcher=stored.launcher,
+        asked=stored.asked,
+        created_at=stored.created_at,
+        expires_at=stored.expires_at,
+        request=stored.request,
+        targets=targets,
+        hazards=stored.hazards,
+        evidence=stored.evidence,
+        rehearsals=stored.rehearsals,
+        votes=votes,
+        decision=decision,
+    )
+
+
+def all_changes(ctx: Context) -> tuple[ChangeView, ...]:
+    """Every change, oldest first, without its entries; one that can't be read says so in its decision."""
+    found: list[ChangeView] = []
+    for stored in ctx.ledger.find(CHANGE, StoredChange):
+        try:
+            whole = view(ctx, stored)
+            slim = tuple(delta.model_copy(update={"entries": ()}) for delta in whole.targets)
+            found.append(whole.model_copy(update={"targets": slim}))
+        except SandboxError as error:
+            found.append(shown(stored, stored.targets, (), Decision(allowed=False, reasons=(error.says,))))
+    return tuple(found)
+
+
+def show_review(ctx: Context, stored: StoredChange) -> Review:
+    """The document that people sign, with the verdict as of now around it."""
+    request, _ = load_request(ctx, stored.id, stored.request)
+    return review(view(ctx, stored), load_review(ctx, stored.id, request), now(), viewer=ctx.launcher)

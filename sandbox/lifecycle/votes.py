@@ -1,0 +1,99 @@
+"""Voting: one person's signed approve or reject of one change's request.
+
+Owns what a vote needs before it is kept. Whether it counts is judged anew each time it is used.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from sandbox.clock import fresh_id, now
+from sandbox.errors import Conflict, InputError, Refused
+from sandbox.lifecycle import signing
+from sandbox.lifecycle.context import CHANGE, VOTE, Context
+from sandbox.lifecycle.policies import policies_of
+from sandbox.lifecycle.requests import load_request
+from sandbox.records import StoredChange, Vote, VoteView
+
+SHORT_DIGEST = 12
+"""Hex digits of a change's digest that a person has to give at least."""
+
+
+def vote(
+    ctx: Context,
+    stored: StoredChange,
+    *,
+    person: str,
+    key: Path,
+    decision: Literal["approve", "reject"],
+    reason: str = "",
+) -> VoteView:
+    """Sign and keep a vote. Raises Refused where it would not count, Conflict where the change is closed."""
+    if stored.status != "open":
+        raise Conflict(f"The change {stored.id} is {stored.status}: it takes no more votes.")
+    request, exact = load_request(ctx, stored.id, stored.request)
+    policies = policies_of(ctx, stored)
+    if not any(person in policy.people for policy in policies):
+        names = sorted({name for policy in policies for name in policy.people})
+        raise Refused(
+            f"No policy of the targets of {stored.id} names {person!r}.",
+            f"It names {', '.join(names)}." if names else "Give the target a policy that can be read.",
+        )
+    signed_at = now()
+    message = signing.vote_message(exact, person=person, decision=decision, reason=reason, signed_at=signed_at)
+    cast = Vote(
+        vote=fresh_id("vote"),
+        change=stored.id,
+        request=stored.request,
+        person=person,
+        decision=decision,
+        reason=reason,
+        signed_at=signed_at,
+        message=message,
+        signature=signing.sign(message, key),
+    )
+    view = signing.judge(cast, request, policies, stored.launcher, now())
+    if not view.valid:
+        ctx.ledger.note("vote.refused", actor=person, subject=stored.id, decision=decision, says=view.says)
+        raise Refused(f"The vote of {person} does not count: {view.says}.")
+    ctx.ledger.put(
+        VOTE,
+        cast.vote,
+        cast,
+        event=f"vote.{decision}",
+        actor=person,
+        change=stored.id,
+        request=stored.request,
+        key=view.key,
+        reason=reason,
+    )
+    if decision == "reject":
+        closed = stored.model_copy(update={"status": "rejected"})
+        if not ctx.ledger.swap(CHANGE, stored.id, stored, closed, event="change.rejected", actor=person, reason=reason):
+            raise Conflict(f"The change {stored.id} moved on before it could be rejected.", "Look at it again.")
+    return view
+
+
+def same_digest(stored: StoredChange, short: str) -> None:
+    """Raise InputError unless `short` names the change by enough of its digest (C10)."""
+    wanted = short.strip().lower()
+    if len(wanted) < SHORT_DIGEST:
+        raise InputError(
+            f"A digest is named by its first {SHORT_DIGEST} or more hex digits; {short!r} has {len(wanted)}.",
+            f"`sandbox review {stored.id}` shows it.",
+        )
+    if not stored.digest.startswith(wanted):
+        raise InputError(
+            f"{short!r} is not the digest of {stored.id}.", f"`sandbox review {stored.id}` shows what you would sign."
+        )
+
+
+def judged(ctx: Context, stored: StoredChange) -> tuple[VoteView, ...]:
+    """Every vote of a change as it counts now, oldest first."""
+    request, _ = load_request(ctx, stored.id, stored.request)
+    policies = policies_of(ctx, stored)
+    return tuple(
+        signing.judge(cast, request, policies, stored.launcher, now())
+        for cast in ctx.ledger.find(VOTE, Vote, change=stored.id)
+    )

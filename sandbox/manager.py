@@ -1,0 +1,388 @@
+"""The one door for the command line and the Python API.
+
+Owns what people may ask for, in the words of the command line, and where home and configuration lie. Must not
+do the work itself; the lifecycle does.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import platformdirs
+
+from sandbox.config import Config
+from sandbox.engines.base import ExecRequest, OnOutput, ShellRequest
+from sandbox.errors import InputError
+from sandbox.journal.audit import Notary
+from sandbox.journal.ledger import AuditLog, Ledger
+from sandbox.journal.verify import Verification, verify
+from sandbox.lifecycle import (
+    housekeeping,
+    inquiries,
+    promotion,
+    recovery,
+    restoring,
+    runs,
+    sessions,
+    views,
+    votes,
+)
+from sandbox.lifecycle.box import Box
+from sandbox.lifecycle.context import RUN, Context
+from sandbox.lifecycle.events import OnEvent, one_at_a_time
+from sandbox.lifecycle.home import Home, Owner
+from sandbox.lifecycle.review import Review
+from sandbox.records import (
+    ChangeView,
+    DestroyRecord,
+    DiffRecord,
+    DoctorRecord,
+    DoneRecord,
+    ExecRecord,
+    ImageList,
+    PolicyState,
+    PromotionRecord,
+    RollbackRecord,
+    RunRecord,
+    SandboxRecord,
+    SnapshotRecord,
+    StoredChange,
+    TargetState,
+)
+from sandbox.spec import Check, Limits, Network, TargetSpec, TaskSpec
+from sandbox.trees.bases import BaseStore
+from sandbox.wiring import EngineChoice, Wiring
+
+__all__ = ["Box", "EngineChoice", "Manager"]
+
+
+class Manager:
+    """Everything that `sandbox` can do. Use it as a context manager; safe in several threads."""
+
+    def __init__(self, home: Home, config: Config, engine: EngineChoice, identity: str) -> None:
+        self._home = home
+        self._ledger = Ledger.open(home.journal)
+        self._notary = Notary.open(home.root / "keys")
+        self._notary.check_start(self._ledger)
+        self._opened_at = self._ledger.edge().size
+        self._owner = Owner(home)
+        wiring = Wiring(home, config, engine)
+        self.context = Context(
+            home=home,
+            owner=self._owner,
+            ledger=self._ledger,
+            notary=self._notary,
+            config=config,
+            bases=BaseStore(home.root / "bases"),
+            launcher=identity,
+            default_engine=wiring.default_engine,
+            engine=wiring.engine,
+            target=wiring.target,
+        )
+
+    @classmethod
+    def open(
+        cls,
+        home: str | Path | None = None,
+        config: str | Path | None = None,
+        engine: EngineChoice = "auto",
+        identity: str | None = None,
+    ) -> Self:
+        """Open a home, and first finish what a killed manager left half-done there.
+
+        `home` is SANDBOX_HOME or the user data directory where it is None, `config` SANDBOX_CONFIG or `configs/`
+        in the working directory, `identity` SANDBOX_IDENTITY or the system user.
+        """
+        directory = Path(config or os.environ.get("SANDBOX_CONFIG") or "configs")
+        who = identity or os.environ.get("SANDBOX_IDENTITY") or getpass.getuser()
+        manager = cls(Home.open(home_path(home)), Config(directory.expanduser()), engine, who)
+        try:
+            manager.recovered = tuple(recovery.recover(manager.context))
+        except BaseException:
+            manager.close()
+            raise
+        return manager
+
+    recovered: tuple[str, ...] = ()
+    """What opening found half-done and finished, a line for each."""
+
+    def close(self) -> None:
+        """Give up what this process owns; sandboxes made by hand go on."""
+        if self._ledger.edge().size != self._opened_at:
+            self._notary.checkpoint(self._ledger)
+        self._owner.release()
+        self._ledger.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    # --- sandboxes ------------------------------------------------------------------------------------
+
+    def run(self, task: str | TaskSpec, *, on_event: OnEvent | None = None, keep: bool = False) -> RunRecord:
+        """Do a task: capture, run, check, propose; on failure roll back, retry, end with nothing proposed."""
+        spec = self.context.config.task(task) if isinstance(task, str) else task
+        record, change = runs.run(self.context, spec, one_at_a_time(on_event), keep=keep)
+        return self._with_change(record, change)
+
+    def create(
+        self,
+        target: str | None = None,
+        image: str | None = None,
+        *,
+        targets: Sequence[str] = (),
+        limits: Limits | None = None,
+        network: Network = "none",
+        env: dict[str, str] | None = None,
+    ) -> Box:
+        """A sandbox with a copy of each target; as a context manager it is destroyed at the end."""
+        names = (*([target] if target else []), *targets)
+        if not names:
+            raise InputError("A sandbox needs at least one target.", "Name one with --target NAME.")
+        captured = sessions.capture(self.context, names)
+        record = sessions.create(
+            self.context, captured, image=image, limits=limits or Limits(), network=network, env=env
+        )
+        return Box(self, record)
+
+    def box(self, sandbox: str) -> Box:
+        """A handle on a sandbox that exists. Raises NotFound."""
+        return Box(self, self.context.living(sandbox))
+
+    def sandboxes(self) -> tuple[SandboxRecord, ...]:
+        """Those that have not been destroyed, oldest first."""
+        return inquiries.sandboxes(self.context)
+
+    def show(self, name: str) -> SandboxRecord | RunRecord:
+        """A sandbox or a run. Raises NotFound."""
+        if name.startswith("run_"):
+            return self._with_change(self.context.ledger.get(RUN, name, RunRecord), None)
+        return self.context.sandbox(name)
+
+    def logs(self, name: str) -> bytes:
+        """What the commands of a sandbox or a run printed. Raises NotFound."""
+        record = self.show(name)
+        path = self._home.log(record.sandbox)
+        return path.read_bytes() if path.exists() else b""
+
+    def exec(
+        self,
+        sandbox: str,
+        command: Sequence[str],
+        *,
+        cwd: str | None = None,
+        env: dict[str, str] | None = None,
+        user: str | None = None,
+        stdin: bytes | None = None,
+        timeout_s: float | None = None,
+        on_output: OnOutput | None = None,
+    ) -> ExecRecord:
+        """Run a command in a sandbox. A command that fails is a result."""
+        if not command:
+            raise InputError("There is no command to run.", "Give one after `--`.")
+        result = sessions.execute(
+            self.context,
+            ExecRequest(
+                sandbox=sandbox,
+                command=tuple(command),
+                cwd=cwd,
+                env=env or {},
+                user=user,
+                stdin=stdin,
+                timeout_s=timeout_s,
+                on_output=on_output,
+            ),
+        )
+        return ExecRecord(
+            exit_code=result.exit_code,
+            stdout=result.stdout,
+            stderr=result.stderr,
+            seconds=round(result.seconds, 6),
+            timed_out=result.timed_out,
+            limit=result.limit,
+        )
+
+    def shell(self, sandbox: str, command: Sequence[str] = ("sh",)) -> int:
+        """Join this terminal to a command in a sandbox; its exit code."""
+        record = self.context.living(sandbox)
+        return self.context.engine_of(record).shell(ShellRequest(sandbox, tuple(command)))
+
+    def read(self, sandbox: str, path: str) -> bytes:
+        """A file of a sandbox."""
+        return self.context.engine_of(self.context.living(sandbox)).read(sandbox, path)
+
+    def write(self, sandbox: str, path: str, content: bytes, mode: int = 0o644) -> None:
+        """Create or replace a file of a sandbox."""
+        self.context.engine_of(self.context.living(sandbox)).write(sandbox, path, content, mode)
+
+    def snapshot(self, sandbox: str, label: str | None = None) -> SnapshotRecord:
+        """Keep the sandbox's whole file system as it is now."""
+        return sessions.snapshot(self.context, sandbox, label)
+
+    def snapshots(self, sandbox: str) -> tuple[SnapshotRecord, ...]:
+        """The snapshots that were taken of a sandbox, oldest first."""
+        return inquiries.snapshots(self.context, sandbox)
+
+    def rollback(self, sandbox: str, snapshot: str | SnapshotRecord) -> RollbackRecord:
+        """Take a sandbox to a snapshot; its processes end."""
+        return sessions.rollback(self.context, sandbox, _snapshot_id(snapshot))
+
+    def fork(self, snapshot: str | SnapshotRecord, count: int = 1) -> tuple[Box, ...]:
+        """New sandboxes in the state of a snapshot; none of them stays if one fails."""
+        if count < 1:
+            raise InputError(f"--count is {count}: it must be 1 or more.")
+        with ExitStack() as undo:
+            boxes = []
+            for _ in range(count):
+                box = Box(self, sessions.fork(self.context, _snapshot_id(snapshot)))
+                undo.callback(box.destroy)
+                boxes.append(box)
+            undo.pop_all()
+        return tuple(boxes)
+
+    def diff(self, sandbox: str, from_snapshot: str | SnapshotRecord | None = None) -> DiffRecord:
+        """What differs from the bases, or from a snapshot, now."""
+        since = _snapshot_id(from_snapshot) if from_snapshot else None
+        return inquiries.diff(self.context, sandbox, since)
+
+    def destroy(self, sandbox: str) -> DestroyRecord:
+        """End a sandbox and leave nothing of it."""
+        return sessions.destroy(self.context, sandbox)
+
+    def propose(
+        self, sandbox: str, checks: Sequence[Check | Sequence[str]] = (), *, on_event: OnEvent | None = None
+    ) -> RunRecord:
+        """Seal a sandbox's difference, verify it in the clean room and make a request of it."""
+        record = self.context.living(sandbox)
+        wanted = tuple(one if isinstance(one, Check) else Check(run=tuple(one)) for one in checks)
+        ended, change = runs.propose_by_hand(self.context, record, wanted, one_at_a_time(on_event))
+        return self._with_change(ended, change)
+
+    # --- changes and promotions -----------------------------------------------------------------------
+
+    def change(self, change: str) -> ChangeView:
+        """A change with its entries, votes and decision as they are now. Raises NotFound."""
+        return views.view(self.context, promotion.stored_change(self.context, change))
+
+    def changes(self) -> tuple[ChangeView, ...]:
+        """Every change, oldest first, without its entries."""
+        return views.all_changes(self.context)
+
+    def review(self, change: str) -> Review:
+        """What a person needs to decide, in reading order."""
+        return views.show_review(self.context, promotion.stored_change(self.context, change))
+
+    def approve(self, change: str, *, person: str, key: str | Path, digest: str | None = None) -> ChangeView:
+        """Sign a change's request as one person. `digest`: what the person typed, held against the change's."""
+        return self._vote(change, person, key, "approve", "", digest)
+
+    def reject(self, change: str, *, person: str, key: str | Path, reason: str) -> ChangeView:
+        """Sign against a change: one reject closes it."""
+        return self._vote(change, person, key, "reject", reason, None)
+
+    def _vote(
+        self,
+        change: str,
+        person: str,
+        key: str | Path,
+        decision: Literal["approve", "reject"],
+        reason: str,
+        digest: str | None,
+    ) -> ChangeView:
+        stored = promotion.stored_change(self.context, change)
+        if digest is not None:
+            votes.same_digest(stored, digest)
+        votes.vote(self.context, stored, person=person, key=Path(key), decision=decision, reason=reason)
+        return self.change(change)
+
+    def promote(self, change: str) -> PromotionRecord:
+        """Apply a signed-off change; all targets come back by themselves if anything goes wrong."""
+        return promotion.promote(self.context, change)
+
+    def restore(self, promotion_id: str) -> PromotionRecord:
+        """Take back a committed promotion, if nobody else wrote there since."""
+        return restoring.take_back(self.context, promotion_id)
+
+    def promotions(self) -> tuple[PromotionRecord, ...]:
+        """Every promotion, refused ones too, oldest first."""
+        return inquiries.promotions(self.context)
+
+    # --- house ----------------------------------------------------------------------------------------
+
+    def target_list(self) -> tuple[TargetSpec, ...]:
+        """The configured targets."""
+        return tuple(self.context.config.target(name) for name in self.context.config.targets())
+
+    def target_check(self, name: str) -> TargetState:
+        """What a target really is now, and whether it is well."""
+        return inquiries.target_state(self.context, name)
+
+    def policy_check(self, name: str) -> PolicyState:
+        """A policy as it is read, with what is unwise about it."""
+        return inquiries.policy_state(self.context, name)
+
+    def audit_log(self, after: int = 0) -> AuditLog:
+        """Every step that was taken, oldest first; `after` is the `seq` of the last one already known."""
+        return AuditLog(entries=tuple(self._ledger.entries(after)))
+
+    def recover(self) -> DoneRecord:
+        """Finish or put back what killed managers left, and remove what no record knows."""
+        return DoneRecord(done=(*self.recovered, *recovery.recover(self.context, thorough=True)))
+
+    def prune(self) -> DoneRecord:
+        """Remove bases, logs and closed change sets that nothing needs any more."""
+        return housekeeping.prune(self.context)
+
+    def doctor(self) -> DoctorRecord:
+        """What each part needs and whether it is there."""
+        return housekeeping.doctor(self.context)
+
+    def images(self) -> ImageList:
+        """What `--image` accepts on the engine in use."""
+        return housekeeping.images(self.context)
+
+    def build_image(self, image: str, on_progress: Callable[[str], None] | None = None) -> None:
+        """Make a defined image ready."""
+        engine = self.context.engine(self.context.default_engine())
+        engine.build_image(image, on_progress or (lambda _line: None))
+
+    def _with_change(self, record: RunRecord, change: StoredChange | None) -> RunRecord:
+        if record.change_id and change is None:
+            change = promotion.stored_change(self.context, record.change_id)
+        return record.model_copy(update={"change": views.view(self.context, change)}) if change else record
+
+
+def audit_verify(
+    home: str | Path | None = None, *, log: str | Path | None = None, key: str | Path | None = None
+) -> Verification:
+    """Check the audit log of a home, or a copy of one, against the manager's public key.
+
+    Opens nothing else: it works on a journal that no manager would open any more, and offline. Raises InputError.
+    """
+    root = home_path(home)
+    public = Path(key) if key else root / "keys" / "audit_ed25519.pub"
+    witness = root / "keys" / "checkpoint"
+    try:
+        line = public.read_text("ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"The public key {public} can't be read.", "Name it with --key FILE, or the home with --home DIR."
+        ) from error
+    return verify(Path(log) if log else root / "journal.db", line, witness if not log and witness.exists() else None)
+
+
+def home_path(home: str | Path | None) -> Path:
+    """The home that is meant: as given, SANDBOX_HOME, or the user data directory."""
+    return Path(home or os.environ.get("SANDBOX_HOME") or platformdirs.user_data_path("sandbox")).expanduser()
+
+
+def _snapshot_id(snapshot: str | SnapshotRecord) -> str:
+    return snapshot if isinstance(snapshot, str) else snapshot.snapshot

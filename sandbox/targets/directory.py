@@ -1,0 +1,179 @@
+"""A directory as a target: the parts of `sandbox.targets` put together behind the protocol.
+
+Owns when the real tree is read anew. How it is read, saved, swapped and put back is the parts' own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from sandbox.errors import InputError, SandboxError
+from sandbox.records import Hazard
+from sandbox.spec import TargetSpec
+from sandbox.targets import by_hand, identity, inspection, put_back, staging, swap
+from sandbox.targets.base import ApplyRequest, Base, Drift, OnStep, Restoration, Target
+from sandbox.targets.beneath import remove_tree
+from sandbox.targets.ownerless import rehearsal_of
+from sandbox.targets.restore_point import APPLYING, RESTORED, SETTLED, RestorePoint, Saved
+from sandbox.trees.bases import BaseStore, OnProgress, StoredBase
+from sandbox.trees.changes import compare
+from sandbox.trees.entry import Change, Entry
+from sandbox.trees.manifest import HEADER
+from sandbox.trees.patterns import Patterns
+from sandbox.trees.scan import StatCache, scan
+
+
+class DirectoryTarget:
+    """A real directory. Keeps nothing in memory but what its spec says."""
+
+    def __init__(self, spec: TargetSpec, *, cache_dir: Path | None = None) -> None:
+        """`cache_dir`: where the stat cache lies; without one every file is read at every scan."""
+        self.spec = spec
+        self.path = Path(spec.path)
+        self._ignore = Patterns(spec.ignore)
+        self._cache_dir = cache_dir
+
+    def identify(self) -> str:
+        """`directory:HOST:PATH:fs-ID:inode-N`; see `identity`."""
+        return identity.identify(self.path)
+
+    def lease(self) -> AbstractContextManager[None]:
+        """Hold the kernel's lock on the root directory; ends with the process at the latest."""
+        return identity.lease(self.path)
+
+    def capture(self, bases: BaseStore, on_progress: OnProgress | None = None) -> StoredBase:
+        """The directory at one instant; what has not changed since the last capture is not read again."""
+        return bases.capture(self.path, self._ignore, key=self.identify(), on_progress=on_progress)
+
+    def check(self, base: Base) -> Drift:
+        """Walk the real tree and compare it with `base`."""
+        with identity.opened(self.path) as root:
+            found, changes = self._compared(root, base.entries())
+        return Drift(found, tuple(changes))
+
+    def inspect(self, base: Base, changes: tuple[Change, ...]) -> list[Hazard]:
+        """See `inspection`."""
+        with identity.opened(self.path) as root:
+            return inspection.inspect(root, self._ignore, base, changes)
+
+    def prepare(self, request: ApplyRequest, on_step: OnStep) -> None:
+        """Steps: `save`, `validate`, `stage`. See `staging`."""
+        with identity.opened(self.path) as root, _explained("prepared"):
+            staging.prepare(root, self.path, request, on_step)
+
+    def apply(self, request: ApplyRequest, on_step: OnStep) -> str:
+        """Steps: `apply`, `swap` for each unit, `flush`. See `swap`."""
+        point = RestorePoint(request.point)
+        saved = point.load()
+        if saved is None or saved.tag != request.tag or point.has(APPLYING):
+            raise InputError(f"{self.path} was not prepared for {request.tag}.", "Promote the change again.")
+        with identity.opened(self.path, saved.root) as root, _explained("applied"):
+            swap.apply(root, saved, point, on_step)
+            return self._fingerprint(root)
+
+    def restore(self, point: Path, on_step: OnStep) -> Restoration:
+        """Steps: `put_back` for each unit, `keep`, `restored`, `clean`. See `put_back`.
+
+        `clean` leaves out what somebody else changed before we did: that is in `foreign`, as it was found.
+        """
+        place = RestorePoint(point)
+        saved = place.load()
+        with identity.opened(self.path, saved.root if saved else None) as root, _explained("restored"):
+            if saved is None:
+                return Restoration(self._fingerprint(root), True, ())
+            stuck = self._put_back(root, saved, place, on_step)
+            return self._restoration(root, saved, place, stuck)
+
+    def rehearsal(self, base: Base, scratch: Path) -> Target:
+        """A copy of the base under `scratch`; see `ownerless` for managers that are not root."""
+        tree = scratch / "target"
+        spec = self.spec.model_copy(update={"path": str(tree)})
+        return rehearsal_of(base, tree, DirectoryTarget(spec, cache_dir=scratch / "stat-cache"))
+
+    def settle(self, point: Path) -> None:
+        """Remove the staging directory, and with it the originals of what was replaced; can be repeated."""
+        place = RestorePoint(point)
+        saved = place.load()
+        if saved is None:
+            return
+        with identity.opened(self.path, saved.root) as root, _explained("settled"):
+            if place.has(APPLYING) and not place.has(SETTLED):
+                place.mark(SETTLED)
+            remove_tree(root, saved.staging)
+            os.fsync(root)
+
+    def manual_steps(self, point: Path) -> tuple[str, ...]:
+        """Shell commands that put every path back from the restore point, in order; empty where nothing changed."""
+        place = RestorePoint(point)
+        saved = place.load()
+        return by_hand.steps(self.path, place, saved) if saved is not None and place.has(APPLYING) else ()
+
+    def _put_back(self, root: int, saved: Saved, point: RestorePoint, on_step: OnStep) -> bool:
+        """Whether something could not be put back."""
+        if point.has(APPLYING) and not point.has(RESTORED):
+            run = put_back.PutBack(root, saved, point)
+            run.run(on_step)
+            return bool(run.stuck)
+        on_step("clean")
+        remove_tree(root, saved.staging)
+        os.fsync(root)
+        return False
+
+    def _restoration(self, root: int, saved: Saved, point: RestorePoint, stuck: bool) -> Restoration:
+        ours = {path for unit in saved.units for path in unit.paths} - put_back.left_alone(saved, point)
+        found, changes = self._compared(root, point.base())
+        differing = [change.path for change in changes]
+        clean = not stuck and ours.isdisjoint(differing)
+        kept = tuple(put_back.kept_aside(saved, point))
+        return Restoration(found, clean, kept, tuple(path for path in differing if path not in ours))
+
+    def _scan(self, root: int) -> Iterator[Entry]:
+        key = self.identify() if self._cache_dir is not None else ""
+        cache = StatCache.for_key(self._cache_dir, key) if self._cache_dir is not None else None
+        return scan(root, self._ignore, cache=cache)
+
+    def _fingerprint(self, root: int) -> str:
+        found = _Fingerprint(self._scan(root))
+        for _ in found:
+            pass
+        return found.hexdigest()
+
+    def _compared(self, root: int, base: Iterable[Entry]) -> tuple[str, list[Change]]:
+        found = _Fingerprint(self._scan(root))
+        changes = list(compare(base, found))
+        return found.hexdigest(), changes
+
+
+class _Fingerprint:
+    """Passes entries on and takes their fingerprint as they go by."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self._entries = entries
+        self._sha = hashlib.sha256(HEADER)
+
+    def __iter__(self) -> Iterator[Entry]:
+        for entry in self._entries:
+            self._sha.update(entry.canonical())
+            yield entry
+
+    def hexdigest(self) -> str:
+        return self._sha.hexdigest()
+
+
+class _explained(AbstractContextManager[None]):  # noqa: N801 - reads as a verb
+    """An OSError on the way becomes a sentence."""
+
+    def __init__(self, done: str) -> None:
+        self._done = done
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, OSError):
+            name = os.fsdecode(error.filename).encode("utf-8", "surrogateescape") if error.filename else b""
+            where = f" at {name.decode('utf-8', 'backslashreplace')!r}" if name else ""
+            raise SandboxError(
+                f"The target could not be {self._done}: {error.strerror}{where}.", "Look at its file system and rights."
+            ) from error

@@ -1,0 +1,144 @@
+"""What differs between two states of a tree, as pure values.
+
+Owns the three ways to a list of changes or back: `compare` two full states, `net` a base with what an engine
+says may differ, `predict` the state that changes lead to. All go through the trees as streams, in depth-first
+order, so that memory grows with the changes only. Must not touch a file system.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from sandbox.errors import Conflict, SandboxError
+from sandbox.trees.entry import ROOT, Change, Entry, parent_of, path_text, sort_key
+
+Candidate = tuple[bytes, Entry | None]
+"""A path and its state now; None: it is gone, with all that was below it."""
+
+
+def compare(before: Iterable[Entry], after: Iterable[Entry]) -> Iterator[Change]:
+    """The changes that lead from one state to the other, in depth-first order."""
+    for old, new in _side_by_side(before, after):
+        if old is None or new is None or not old.same(new):
+            path = old.path if old is not None else new.path if new is not None else ROOT
+            yield Change(path, old, new)
+
+
+def net(base: Iterable[Entry], candidates: Iterable[Candidate]) -> tuple[Change, ...]:
+    """The exact changes that the candidates mean, in depth-first order.
+
+    Candidates may name paths that do not differ, and may come in any order; for one path the last state counts.
+    A path that is gone, or is no directory any more, takes everything below it along; where it is there again
+    (None, then an Entry), what the candidates do not name below it is deleted. Deleted and recreated with equal
+    content is no change. Raises SandboxError where a candidate lies in something that is no directory.
+    """
+    said = _gather(candidates)
+    order = sorted(said, key=sort_key)
+    changes: list[Change] = []
+    emptied: tuple[bytes, ...] | None = None
+    for old, path in _merge_paths(base, order):
+        key = sort_key(path)
+        if emptied is not None and key[: len(emptied)] != emptied:
+            emptied = None
+        now = said.get(path)
+        new = now.entry if now is not None else (None if emptied is not None else old)
+        gone_below = now is not None and (now.emptied or new is None or new.kind != "dir")
+        if emptied is None and gone_below:
+            emptied = key
+        if old != new:
+            changes.append(Change(path, old, new))
+    _refuse_homeless(said)
+    return tuple(changes)
+
+
+def predict(base: Iterable[Entry], changes: Sequence[Change]) -> Iterator[Entry]:
+    """The state that the changes make of the base.
+
+    Raises Conflict where they do not fit: a path is not as a change says it was before, comes twice, or would
+    end up in something that is no directory.
+    """
+    pending = {change.path: change for change in changes}
+    if len(pending) != len(changes):
+        raise Conflict("The change set names one path twice.")
+    parents: list[tuple[bytes, ...]] = []
+    for old, path in _merge_paths(base, sorted(pending, key=sort_key)):
+        change = pending.get(path)
+        if change is not None and change.before != old:
+            raise Conflict(
+                f"{path_text(path)!r} is not what the change set was made from.", "Make the change set anew."
+            )
+        new = change.after if change is not None else old
+        if new is None:
+            continue
+        key = sort_key(path)
+        while parents and key[: len(parents[-1])] != parents[-1]:
+            parents.pop()
+        if path != ROOT and (not parents or len(parents[-1]) != len(key) - 1):
+            raise Conflict(f"{path_text(path)!r} would be in something that is no directory.")
+        if new.kind == "dir":
+            parents.append(key)
+        yield new
+
+
+@dataclass(slots=True)
+class _Said:
+    """What the candidates say of one path."""
+
+    entry: Entry | None
+    emptied: bool
+    """It was gone at some time, so nothing below it is left of the base."""
+
+
+def _gather(candidates: Iterable[Candidate]) -> dict[bytes, _Said]:
+    said: dict[bytes, _Said] = {}
+    for path, entry in candidates:
+        if entry is not None and entry.path != path:
+            raise SandboxError(f"The candidate {path_text(path)!r} holds the entry of another path.")
+        known = said.setdefault(path, _Said(entry, False))
+        known.entry = entry
+        known.emptied = known.emptied or entry is None
+    return said
+
+
+def _refuse_homeless(said: dict[bytes, _Said]) -> None:
+    """Raises SandboxError where the candidates put something into what they say is no directory."""
+    for path, state in said.items():
+        above = path if state.entry is not None else ROOT
+        while above != ROOT:
+            above = parent_of(above)
+            home = said.get(above)
+            if home is not None and (home.entry is None or home.entry.kind != "dir"):
+                raise SandboxError(f"{path_text(path)!r} lies in what is no directory.")
+
+
+def _side_by_side(before: Iterable[Entry], after: Iterable[Entry]) -> Iterator[tuple[Entry | None, Entry | None]]:
+    """Both streams merged: the entries of one path together, None where one of them lacks it."""
+    lefts, rights = iter(before), iter(after)
+    left, right = next(lefts, None), next(rights, None)
+    while left is not None or right is not None:
+        if left is not None and right is not None and left.path == right.path:
+            yield left, right
+            left, right = next(lefts, None), next(rights, None)
+        elif right is None or (left is not None and sort_key(left.path) < sort_key(right.path)):
+            yield left, None
+            left = next(lefts, None)
+        else:
+            yield None, right
+            right = next(rights, None)
+
+
+def _merge_paths(base: Iterable[Entry], paths: Sequence[bytes]) -> Iterator[tuple[Entry | None, bytes]]:
+    """Every path of the base and of `paths` (in depth-first order), with the base's entry where it has one."""
+    at = 0
+    for entry in base:
+        if at < len(paths) and paths[at] != entry.path:
+            key = sort_key(entry.path)
+            while at < len(paths) and sort_key(paths[at]) < key:
+                yield None, paths[at]
+                at += 1
+        if at < len(paths) and paths[at] == entry.path:
+            at += 1
+        yield entry, entry.path
+    for path in paths[at:]:
+        yield None, path

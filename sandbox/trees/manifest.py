@@ -1,0 +1,158 @@
+"""The list of all entries of a tree: its fingerprint and its durable file.
+
+Owns the bytes that a fingerprint is made of: a header, then each entry's canonical bytes, in depth-first order.
+A manifest file is these bytes and the fingerprint behind them, so that damage is found before an entry of it is
+used. Must not read the trees themselves (`scan` does).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from sandbox.errors import SandboxError
+from sandbox.trees.entry import KINDS, Entry, path_text, sort_key
+
+HEADER = b"sandbox-manifest 1\n"
+FIELDS = 8
+"""Fields of an entry's canonical bytes."""
+
+_HEX = 64
+_CHUNK = 1 << 20
+
+
+def fingerprint(entries: Iterable[Entry]) -> str:
+    """64 hex digits over everything that counts, of entries in depth-first order.
+
+    Raises SandboxError where they are out of order or a path comes twice: such a list has no meaning.
+    """
+    sha = hashlib.sha256(HEADER)
+    for entry in ordered(entries):
+        sha.update(entry.canonical())
+    return sha.hexdigest()
+
+
+def write(path: Path, entries: Iterable[Entry]) -> str:
+    """Store the entries in a new file, durable when it returns; their fingerprint."""
+    return write_canonical(path, (entry.canonical() for entry in ordered(entries)))
+
+
+def write_canonical(path: Path, entries: Iterable[bytes]) -> str:
+    """The same for entries given by their canonical bytes, in an order that the caller vouches for."""
+    sha = hashlib.sha256()
+    with path.open("xb", buffering=_CHUNK) as file:
+        for data in (HEADER, *entries):
+            sha.update(data)
+            file.write(data)
+        file.write(sha.hexdigest().encode())
+        file.flush()
+        os.fsync(file.fileno())
+    return sha.hexdigest()
+
+
+def read(path: Path) -> Iterator[Entry]:
+    """The entries of a manifest file, in order. Raises SandboxError before the first of them where it is damaged."""
+    end = _verified_end(path)
+    with path.open("rb") as file:
+        file.seek(len(HEADER))
+        left = end - len(HEADER)
+        rest: list[bytes] = [b""]
+        while left:
+            chunk = file.read(min(_CHUNK, left))
+            left -= len(chunk)
+            fields = (rest.pop() + chunk).split(b"\0")
+            fields[:0] = rest
+            whole = (len(fields) - 1) // FIELDS * FIELDS
+            for start in range(0, whole, FIELDS):
+                yield decode(fields[start : start + FIELDS])
+            rest = fields[whole:]
+
+
+def find(path: Path, wanted: bytes) -> Entry | None:
+    """The entry of one path in a manifest file, without reading the others. Raises SandboxError as `read` does."""
+    end = _verified_end(path)
+    needle = b"\0" + wanted + b"\0"
+    with path.open("rb") as file, mmap.mmap(file.fileno(), end, access=mmap.ACCESS_READ) as data:
+        fields, counted = 0, len(HEADER)
+        at = data.find(needle, counted)
+        while at != -1:
+            fields += _count_nul(data, counted, at)
+            counted = at
+            if fields % FIELDS == FIELDS - 2:
+                start = at
+                for _ in range(FIELDS - 1):
+                    start = data.rfind(b"\0", 0, start)
+                return decode(data[max(start + 1, len(HEADER)) : at + len(needle) - 1].split(b"\0"))
+            at = data.find(needle, at + 1)
+    return None
+
+
+def stored_fingerprint(path: Path) -> str:
+    """The fingerprint that a manifest file gives itself, verified. Raises SandboxError where it is damaged."""
+    with path.open("rb") as file:
+        file.seek(_verified_end(path))
+        return file.read().decode("ascii")
+
+
+def decode(fields: Sequence[bytes]) -> Entry:
+    """An entry from the fields of its canonical bytes. Raises SandboxError for anything else."""
+    try:
+        kind, mode, uid, gid, size, content, xattrs, path = fields
+        entry = Entry(
+            path=path,
+            kind=kind.decode("ascii"),
+            mode=int(mode, 8),
+            uid=int(uid),
+            gid=int(gid),
+            size=int(size),
+            content=bytes.fromhex(content.decode("ascii")) if kind == b"file" else content,
+            xattrs=_decode_xattrs(xattrs) if xattrs else (),
+        )
+    except ValueError as error:
+        raise SandboxError(f"A stored entry can't be read: {error}.") from error
+    if entry.kind not in KINDS or not path:
+        raise SandboxError(f"A stored entry is of an unknown kind, {entry.kind!r}.")
+    return entry
+
+
+def ordered(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """The same entries. Raises SandboxError where they are not in strict depth-first order."""
+    last: tuple[bytes, ...] | None = None
+    for entry in entries:
+        key = sort_key(entry.path)
+        if last is not None and key <= last:
+            raise SandboxError(f"The entry {path_text(entry.path)!r} is out of order or there twice.")
+        last = key
+        yield entry
+
+
+def _count_nul(data: mmap.mmap, start: int, stop: int) -> int:
+    return sum(data[at : min(at + _CHUNK, stop)].count(b"\0") for at in range(start, stop, _CHUNK))
+
+
+def _decode_xattrs(field: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    pairs = (pair.decode("ascii").split("=") for pair in field.split(b","))
+    return tuple((bytes.fromhex(name), bytes.fromhex(value)) for name, value in pairs)
+
+
+def _verified_end(path: Path) -> int:
+    """Where the entries end. Raises SandboxError where the bytes are not what was written."""
+    sha = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            end = os.fstat(file.fileno()).st_size - _HEX
+            left = end
+            while left > 0 and (chunk := file.read(min(_CHUNK, left))):
+                sha.update(chunk)
+                left -= len(chunk)
+            trailer = file.read()
+            file.seek(0)
+            header = file.read(len(HEADER))
+    except OSError as error:
+        raise SandboxError(f"The manifest {path} can't be read: {error.strerror}.") from error
+    if end < len(HEADER) or header != HEADER or trailer != sha.hexdigest().encode():
+        raise SandboxError(f"The manifest {path} is damaged.", "Remove it; it is made anew when it is needed.")
+    return end

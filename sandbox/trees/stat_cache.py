@@ -1,0 +1,190 @@
+"""What the last scan of a tree found, so that the next one reads only files that may have changed.
+
+Owns one file per tree: for each entry, in the order of the walk, what `lstat` said and the entry's canonical
+bytes. Written anew by every scan, so it never holds more than the tree has, and read along with the walk, so it
+takes no memory. A file that is damaged or missing only makes a scan slower.
+
+An entry counts as known where device, inode, size, mtime, ctime, mode and owner are all as they were, and mtime
+and ctime lie clearly before the scan that read it. Programs can set a file's mtime back but not its ctime, so a
+restored backup, a touch or a stepped clock does not hide a change. What this can't see is a write through a
+memory mapping that the kernel has not yet accounted for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import struct
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from sandbox.trees.entry import sort_key
+from sandbox.trees.manifest import HEADER
+
+RACY_NS = 2_000_000_000
+"""A file changed so shortly before it was read may have been changed again in the same tick of its clock.
+Two seconds is the coarsest tick of any file system in use."""
+
+_MAGIC = b"sandbox-stat-cache 1\n"
+_KEY = struct.Struct("<QQqqqIII")
+_LENGTH = struct.Struct("<I")
+_RACY = 1 << 31
+_TRAILER = 64
+"""The fingerprint of what was found, then the SHA-256 of all before it: 32 bytes each."""
+
+
+def _key(found: os.stat_result) -> bytes:
+    return _KEY.pack(
+        found.st_dev,
+        found.st_ino,
+        found.st_size,
+        found.st_mtime_ns,
+        found.st_ctime_ns,
+        found.st_mode,
+        found.st_uid,
+        found.st_gid,
+    )
+
+
+class Memory(NamedTuple):
+    """What is remembered of one path."""
+
+    canonical: bytes
+    """Of the entry that it was."""
+    current: bool
+    """It can't have changed since."""
+
+
+class Known:
+    """What a cache file says, asked in the order of the walk."""
+
+    def __init__(self, data: mmap.mmap | bytes = b"") -> None:
+        self._data = data
+        self._at = len(_MAGIC)
+        self._end = max(len(data) - _TRAILER, self._at)
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Of the tree as it was found; None where nothing is known."""
+        return bytes(self._data[self._end : self._end + 32]).hex() if self._data else None
+
+    def rewind(self) -> None:
+        """Ask from the start again."""
+        self._at = len(_MAGIC)
+
+    @property
+    def exhausted(self) -> bool:
+        """Every entry of the cache has been asked for or passed by."""
+        return self._at >= self._end
+
+    def find(self, path: bytes, found: os.stat_result, *, even_racy: bool = False) -> Memory | None:
+        """What is remembered of a path, if anything; paths in ascending order only."""
+        while self._at < self._end:
+            start = self._at + _KEY.size
+            (length,) = _LENGTH.unpack_from(self._data, start)
+            start += _LENGTH.size
+            stop = start + (length & ~_RACY)
+            canonical = self._data[start:stop]
+            if canonical.endswith(b"\0" + path + b"\0"):
+                same = self._data[self._at : self._at + _KEY.size] == _key(found)
+                self._at = stop
+                return Memory(canonical, same and (even_racy or not length & _RACY))
+            if sort_key(canonical[:-1].rpartition(b"\0")[2]) > sort_key(path):
+                return None
+            self._at = stop
+        return None
+
+
+class Notes:
+    """A cache file in the making."""
+
+    def __init__(self, directory: Path) -> None:
+        self._start = time.time_ns()
+        self._sha = hashlib.sha256(_MAGIC)
+        self._tree = hashlib.sha256(HEADER)
+        handle, name = tempfile.mkstemp(prefix=".cache-", dir=directory)
+        self.path = Path(name)
+        self._file = os.fdopen(handle, "wb", buffering=1 << 18)
+        self._file.write(_MAGIC)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self.path.unlink(missing_ok=True)
+
+    def keep(self, found: os.stat_result, canonical: bytes) -> None:
+        """Note an entry; in the order of the walk."""
+        racy = max(found.st_mtime_ns, found.st_ctime_ns) > self._start - RACY_NS
+        record = _key(found) + _LENGTH.pack(len(canonical) | (_RACY if racy else 0)) + canonical
+        self._sha.update(record)
+        self._tree.update(canonical)
+        self._file.write(record)
+
+    def finish(self) -> str:
+        """All has been noted; the fingerprint of what was."""
+        tree = self._tree.digest()
+        self._sha.update(tree)
+        self._file.write(tree + self._sha.digest())
+        self._file.close()
+        return tree.hex()
+
+
+class StatCache:
+    """The cache of one tree, in a file of its own. Safe for several processes: the last one to finish wins."""
+
+    def __init__(self, path: Path) -> None:
+        """The directory of `path` must exist when something is to be written."""
+        self._path = path
+
+    @classmethod
+    def for_key(cls, directory: Path, key: str) -> StatCache:
+        """The cache of the tree with this identity, in a directory of caches."""
+        return cls(directory / hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest())
+
+    @contextmanager
+    def known(self) -> Iterator[Known]:
+        """What the last scan found; nothing where there is no cache or it is damaged."""
+        with read_cache(self._path) as known:
+            yield known
+
+    @contextmanager
+    def notes(self) -> Iterator[Notes]:
+        """Make a new cache; it takes the place of the old one when the block ends without an exception."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with Notes(self._path.parent) as notes:
+            yield notes
+            self.adopt(notes.path)
+
+    def adopt(self, finished: Path) -> None:
+        """Put finished notes, on the same file system, in the place of the old cache."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        finished.replace(self._path)
+
+
+@contextmanager
+def read_cache(path: Path) -> Iterator[Known]:
+    """See StatCache.known."""
+    try:
+        with path.open("rb") as file:
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError):
+        yield Known()
+        return
+    with data:
+        yield Known(data) if _intact(data) else Known()
+
+
+def _intact(data: mmap.mmap) -> bool:
+    if len(data) < len(_MAGIC) + _TRAILER or data[: len(_MAGIC)] != _MAGIC:
+        return False
+    sha = hashlib.sha256()
+    with memoryview(data) as view, view[:-32] as covered:
+        sha.update(covered)
+    return sha.digest() == data[-32:]

@@ -1,0 +1,253 @@
+"""Nothing stays behind, whatever happened; and sandboxes belong to a home, not to a process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sandbox.clock import fresh_id
+from sandbox.engines.base import CreateRequest, Engine, ExecRequest, Placement
+from sandbox.errors import NotFound, SandboxError
+from sandbox.trees.entry import Entry
+from tests import host
+from tests.engines import LIMITS, Box, Boxes, Registry
+from tests.trees import DirectoryTree
+
+pytestmark = pytest.mark.timeout(240)
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def home(place: tuple[str, str], engine: Engine, registry: Registry) -> Path:
+    return registry.homes[place[0]]
+
+
+class BrokenTree(DirectoryTree):
+    """A captured tree whose disk fails half-way."""
+
+    def entries(self) -> Iterator[Entry]:
+        for number, entry in enumerate(super().entries()):
+            if number == 4:
+                raise OSError(5, "Input/output error")
+            yield entry
+
+
+def words(box: Box) -> list[str]:
+    """What names the sandbox on this host: its id and, on docker, its containers'."""
+    return [box.id, *host.containers_of(box.id)]
+
+
+def test_destroy_leaves_nothing(boxes: Boxes, engine: Engine, home: Path) -> None:
+    files, seen = host.files_below(home), host.traces(home.name)
+    box = boxes.create()
+    names = words(box)
+    box.out("mkdir -p a/b; echo x > a/b/c; (sleep 300 >/dev/null 2>&1 </dev/null &) ; rm -rf app; chmod 000 a")
+    snapshots = [box.snapshot(), box.snapshot()]
+    fork = boxes.fork(snapshots[0], box)
+    names += [*snapshots, *words(fork)]
+    box.rollback(snapshots[0])
+    names += words(box)
+    kinds = {line.split()[0] for line in host.traces(*names)}
+    assert kinds & {"mount", "container"}, "or this test would not see what is left"
+    assert "cgroup" in kinds
+    engine.destroy(fork.id)
+    engine.destroy(box.id)
+    for snapshot in snapshots:
+        engine.discard(snapshot)
+    assert host.traces(*names) == []
+    assert host.traces(home.name) == seen
+    assert host.files_below(home) == files
+    assert box.id not in [instance.sandbox for instance in engine.instances()]
+
+
+@pytest.mark.every_image
+def test_destroy_before_or_after_discard_and_twice(boxes: Boxes, engine: Engine, home: Path) -> None:
+    files = host.files_below(home)
+    box = boxes.create()
+    snapshot = box.snapshot()
+    engine.discard(snapshot)
+    engine.destroy(box.id)
+    engine.destroy(box.id)
+    engine.discard(snapshot)
+    assert host.traces(box.id, snapshot) == []
+    assert host.files_below(home) == files
+    with pytest.raises(NotFound):
+        box.sh("true")
+
+
+def test_destroy_of_a_busy_sandbox_ends_its_commands(boxes: Boxes, engine: Engine) -> None:
+    box = boxes.create()
+    marker = f"busy-{box.id}"
+    ended: list[object] = []
+
+    def work() -> None:
+        try:
+            ended.append(box.sh(f"sleep 300; : {marker}"))
+        except SandboxError as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    host.wait_until(lambda: host.processes(marker) != [], "the command runs")
+    engine.destroy(box.id)
+    thread.join(30)
+    assert len(ended) == 1
+    assert host.processes(marker) == []
+    assert host.traces(box.id) == []
+
+
+def test_a_create_that_fails_leaves_nothing(boxes: Boxes, engine: Engine, home: Path) -> None:
+    files, seen = host.files_below(home), host.traces(home.name)
+    tree = boxes.tree()
+    gone = BrokenTree("0" * 64, tree.root.parent / "vanished")
+    for placement, image, error in (
+        (Placement("/workspace", tree), "no-such-image", NotFound),
+        (Placement("/workspace", gone), boxes.image, (SandboxError, OSError)),
+    ):
+        sandbox = fresh_id("sbx")
+        with pytest.raises(error):  # type: ignore[arg-type]
+            engine.create(CreateRequest(sandbox, image, (placement,), LIMITS))
+        assert host.traces(sandbox) == []
+        with pytest.raises(NotFound):
+            engine.exec(ExecRequest(sandbox, ("true",)))
+    assert host.traces(home.name) == seen
+    assert host.files_below(home) == files
+
+
+def test_an_image_that_does_not_exist_says_which(boxes: Boxes) -> None:
+    with pytest.raises(NotFound) as missing:
+        Boxes(boxes.engine, "no-such-image", boxes.scratch / "x").create()
+    assert "no-such-image" in missing.value.says
+    with pytest.raises(NotFound):
+        boxes.engine.image_digest("no-such-image")
+
+
+def test_an_id_that_is_taken_is_refused_and_its_sandbox_untouched(boxes: Boxes, engine: Engine) -> None:
+    box = boxes.create()
+    box.out("echo mine > mine")
+    with pytest.raises(SandboxError):
+        engine.create(CreateRequest(box.id, boxes.image, box.placements, LIMITS))
+    assert box.out("cat mine") == b"mine\n"
+
+
+def test_sweep_removes_nothing_that_is_in_use(boxes: Boxes, engine: Engine) -> None:
+    box = boxes.create()
+    box.out("echo kept > state")
+    snapshot = box.snapshot()
+    engine.sweep()
+    assert box.out("cat state") == b"kept\n"
+    box.rollback(snapshot)
+    assert box.out("cat state") == b"kept\n"
+
+
+def test_a_create_whose_process_was_killed_is_swept(
+    place: tuple[str, str], boxes: Boxes, engine: Engine, home: Path
+) -> None:
+    """A process that dies at any moment of `create` leaves what `sweep` and `destroy` can find."""
+    files, seen = host.files_below(home), host.traces(home.name)
+    for delay in ("0.05", "0.2", "0.5"):
+        sandbox = fresh_id("sbx")
+        tree = boxes.tree()
+        source = f"""
+import os, signal, threading
+threading.Timer({delay}, os.kill, (os.getpid(), signal.SIGKILL)).start()
+engine.create(CreateRequest({sandbox!r}, {boxes.image!r},
+    (Placement("/workspace", DirectoryTree({tree.id!r}, Path({str(tree.root)!r}))),), LIMITS))
+"""
+        elsewhere(place[0], home, source, check=False)
+        engine.sweep()
+        engine.destroy(sandbox)
+        engine.sweep()
+        assert host.traces(sandbox) == []
+    assert host.traces(home.name) == seen
+    assert host.files_below(home) == files
+
+
+def test_what_exists_is_listed(boxes: Boxes, engine: Engine) -> None:
+    box = boxes.create()
+    listed = {instance.sandbox: instance for instance in engine.instances()}
+    assert listed[box.id].alive
+    assert listed[box.id].image == boxes.image
+    assert boxes.image in {image.name for image in engine.images() if image.ready}
+    digest = engine.image_digest(boxes.image)
+    assert len(digest) == 64
+    assert set(digest) <= set("0123456789abcdef")
+    assert all(finding.ok for finding in engine.doctor())
+
+
+def test_another_process_uses_a_sandbox_that_was_made_here(place: tuple[str, str], boxes: Boxes, home: Path) -> None:
+    box = boxes.create()
+    box.out("echo from the first process > note")
+    snapshot = box.snapshot()
+    output = elsewhere(
+        place[0],
+        home,
+        f"""
+print(engine.exec(ExecRequest({box.id!r}, ("cat", "note"))).stdout.decode(), end="")
+engine.write({box.id!r}, "/workspace/note", b"from the second process\\n")
+engine.snapshot(SnapshotRequest({box.id!r}, "snap_of_the_other"))
+print({{{snapshot!r}, "snap_of_the_other"}} <= set(engine.snapshots()))
+""",
+    )
+    assert output == b"from the first process\nTrue\n"
+    assert box.out("cat note") == b"from the second process\n"
+    box.rollback(snapshot)
+    box.rollback("snap_of_the_other")
+    assert box.out("cat note") == b"from the second process\n"
+
+
+def test_a_sandbox_outlives_the_process_that_made_it(
+    place: tuple[str, str], boxes: Boxes, engine: Engine, home: Path
+) -> None:
+    tree = boxes.tree()
+    sandbox = fresh_id("sbx")
+    boxes.made.append(sandbox)
+    elsewhere(
+        place[0],
+        home,
+        f"""
+tree = DirectoryTree({tree.id!r}, Path({str(tree.root)!r}))
+engine.create(CreateRequest({sandbox!r}, {boxes.image!r}, (Placement("/workspace", tree),), LIMITS))
+engine.exec(ExecRequest({sandbox!r}, ("sh", "-c",
+    "(while :; do date +%s%N > beat; sleep 0.05; done) >/dev/null 2>&1 </dev/null &")))
+""",
+    )
+    box = Box(engine, sandbox, (Placement("/workspace", tree),))
+    host.wait_until(lambda: box.sh("test -s beat").exit_code == 0, "the first beat")
+    first = box.out("cat beat")
+    host.wait_until(lambda: box.out("cat beat") not in (b"", first), "its background process goes on")
+    box.rollback(box.snapshot())
+    assert box.out("ls app") == b"main.py\nrun.sh\ntemplates\n"
+
+
+def test_creates_at_once_do_not_disturb_each_other(boxes: Boxes) -> None:
+    tree = boxes.tree()
+    made: list[Box] = []
+    threads = [threading.Thread(target=lambda: made.append(boxes.create(tree))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert len({box.id for box in made}) == 3
+    for number, box in enumerate(made):
+        box.out(f"echo {number} > number")
+    assert [box.out("cat number").strip() for box in made] == [b"0", b"1", b"2"]
+
+
+def elsewhere(engine: str, home: Path, source: str, *, check: bool = True) -> bytes:
+    """The output of a Python program in a process of its own, with `engine` opened on the same home."""
+    head = (
+        "import sys; from pathlib import Path; from sandbox.engines.base import *; "
+        "from tests.engines import LIMITS, open_engine; from tests.trees import DirectoryTree; "
+        "engine = open_engine(sys.argv[1], Path(sys.argv[2]))\n"
+    )
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", head + source, engine, str(home)]
+    return subprocess.run(command, check=check, env=env, stdout=subprocess.PIPE, timeout=120).stdout

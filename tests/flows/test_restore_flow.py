@@ -1,0 +1,121 @@
+"""A promotion that goes wrong puts every target back by itself, also when the manager is killed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.flows.house import House, listing
+
+STEPS = (
+    "promotion.started",
+    "promotion.prepared",
+    "nonce.spent",
+    "change.promoting",
+    "promotion.applying",
+    "promotion.applied",
+    "promotion.baked",
+)
+"""Every durable step of a promotion before it is committed."""
+
+
+@pytest.fixture
+def target(house: House) -> Path:
+    return house.root / "production" / "app"
+
+
+def signed(house: House, script: str = "sed -i s/one/two/ app.py; rm data/rows.txt; mkdir made") -> dict[str, Any]:
+    change = house.propose(script)
+    house.sign_off(change)
+    return change
+
+
+def test_f1_a_health_check_that_fails_brings_the_target_back(house: House, target: Path) -> None:
+    house.write(
+        "targets", "app",
+        {
+            "kind": "directory", "path": str(target), "policy": "production", "grace_s": 0.5,
+            "health": [{"run": ["grep", "-q", "one", str(target / "app.py")]}],
+        },
+    )  # fmt: skip
+    before = listing(target)
+    answer = house.promote(signed(house)).expect(7).json
+    assert answer["status"] == "restored"
+    assert answer["restore_seconds"] is not None
+    assert answer["reasons"]
+    assert listing(target) == before
+
+
+def test_f1_a_failing_second_target_brings_the_first_one_back(house: House, target: Path) -> None:
+    other = house.target("web", {"index.html": "old\n"}, after_apply=[["sh", "-c", "! grep -q new index.html"]])
+    house.write(
+        "targets", "web",
+        {
+            "kind": "directory", "path": str(other), "policy": "production",
+            "after_apply": [["sh", "-c", f"! grep -q new {other}/index.html"]],
+        },
+    )  # fmt: skip
+    before = listing(house.root / "production")
+    change = house(
+        "run", "--json", "--target", "app", "--target", "web", "--image", house.image, "--",
+        "sh", "-c", "echo new > web/index.html; echo 9 > app/data/rows.txt",
+    ).expect(0).json["change"]  # fmt: skip
+    house.sign_off(change)
+    answer = house.promote(change).expect(7).json
+    assert [part["status"] for part in answer["targets"]] == ["restored", "restored"]
+    assert listing(house.root / "production") == before
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_e5_a_manager_killed_at_any_step_is_put_back_by_the_next_command(house: House, target: Path, step: str) -> None:
+    before = listing(target)
+    change = signed(house)
+    assert house.promote(change, env={"SANDBOX_FAULT": f"{step}:kill"}).code == -9
+    records = house("promotions", "--json").expect(0).json["promotions"]
+    assert [record["status"] for record in records] == ["restored"]
+    assert listing(target) == before
+    house.promote(change).expect(3)
+
+
+def test_e5_a_manager_killed_after_the_commit_stays_committed(house: House, target: Path) -> None:
+    change = signed(house)
+    assert house.promote(change, env={"SANDBOX_FAULT": "promotion.committed:kill"}).code == -9
+    (record,) = house("promotions", "--json").expect(0).json["promotions"]
+    assert record["status"] == "committed"
+    assert (target / "made").is_dir()
+    assert house("review", change["id"], "--json").json["status"] == "promoted"
+
+
+def test_f3_what_somebody_else_wrote_is_kept_aside(house: House, target: Path) -> None:
+    script = f"echo theirs > {target}/app.py; echo theirs > {target}/untouched.txt; exit 1"
+    house.write(
+        "targets", "app",
+        {"kind": "directory", "path": str(target), "policy": "production", "after_apply": [["sh", "-c", script]]},
+    )  # fmt: skip
+    change = signed(house)
+    house.policy()
+    answer = house.promote(change).expect(7).json
+    assert answer["status"] == "restored"
+    assert (target / "app.py").read_text() == "print('one')\n"
+    assert (target / "untouched.txt").read_text() == "theirs\n"
+    (kept,) = answer["targets"][0]["kept_aside"]
+    assert Path(kept).read_text() == "theirs\n"
+
+
+def test_a_restore_is_refused_where_somebody_else_wrote_since(house: House, target: Path) -> None:
+    done = house.promote(signed(house)).expect(0).json
+    (target / "app.py").write_text("print('later')\n")
+    house("restore", done["promotion"], "--json").expect(6)
+    assert (target / "app.py").read_text() == "print('later')\n"
+
+
+def test_f6_a_restore_that_fails_freezes_with_steps(house: House, target: Path) -> None:
+    house.write(
+        "targets", "app",
+        {"kind": "directory", "path": str(target), "policy": "production", "after_apply": [["false"]]},
+    )  # fmt: skip
+    answer = house.promote(signed(house), env={"SANDBOX_FAULT": "restore.put_back:error"}).expect(8).json
+    assert answer["status"] == "frozen"
+    assert answer["manual_steps"]

@@ -1,0 +1,119 @@
+"""Who may sign, how often, and what makes a sign-off void."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.flows.house import PEOPLE, House, listing
+
+
+@pytest.fixture
+def target(house: House) -> Path:
+    return house.root / "production" / "app"
+
+
+@pytest.fixture
+def change(house: House) -> dict[str, Any]:
+    return house.propose("echo new > new.txt")
+
+
+def test_c2_the_launcher_never_counts(house: House) -> None:
+    change = house.run("--", "touch", "new", env={"SANDBOX_IDENTITY": "alice"}).expect(0).json["change"]
+    house.approve(change, "alice").expect(3)
+    house.approve(change, "bob").expect(0)
+    assert house.promote(change).expect(3).json["status"] == "refused"
+
+
+def test_c1_one_person_with_two_keys_counts_once(house: House) -> None:
+    people = {person: {"keys": [house.public(person)]} for person in PEOPLE}
+    people["alice"]["keys"].append(house.public("alice", 2))
+    house.policy(people=people)
+    change = house.propose("touch new")
+    house.approve(change, "alice").expect(0)
+    house.approve(change, "alice", 2)
+    house.promote(change).expect(3)
+
+
+def test_somebody_elses_key_does_not_count(house: House, change: dict[str, Any]) -> None:
+    answer = house(
+        "approve", change["id"], "--as", "alice", "--key", str(house.key("mallory")), "--digest", change["digest"]
+    )
+    answer.expect(3)
+
+
+def test_a_wrong_digest_is_refused(house: House, change: dict[str, Any]) -> None:
+    args = ["approve", change["id"], "--as", "alice", "--key", str(house.key("alice"))]
+    house(*args, "--digest", "0" * 12).expect(2)
+    house(*args, "--digest", change["digest"][:11]).expect(2)
+    house(*args).expect(2)
+
+
+def test_c6_one_reject_blocks_for_good(house: House, change: dict[str, Any]) -> None:
+    house.sign_off(change)
+    house(
+        "reject", change["id"], "--as", "carol", "--key", str(house.key("carol")), "--reason", "not on a Friday"
+    ).expect(0)
+    assert house.promote(change).expect(3).json["status"] == "refused"
+    assert house("review", change["id"], "--json").json["status"] == "rejected"
+    house.approve(change, "alice").expect(6)
+
+
+def test_b2_a_target_that_drifted_is_not_touched(house: House, change: dict[str, Any], target: Path) -> None:
+    house.sign_off(change)
+    (target / "app.py").write_text("print('somebody else')\n")
+    before = listing(target)
+    answer = house.promote(change).expect(6).json
+    assert answer["status"] == "refused"
+    assert listing(target) == before
+
+
+def test_a4_a_policy_edited_after_the_vote_voids_it(house: House, change: dict[str, Any]) -> None:
+    house.sign_off(change)
+    house.policy(quorum=1)
+    house.promote(change).expect(3)
+
+
+def test_c11_a_target_without_a_policy_is_never_promoted(house: House) -> None:
+    house.target("free", {"a": "1\n"}, policy=None)
+    change = house.run("--", "touch", "new", target="free").expect(0).json["change"]
+    house.approve(change, "alice").expect(3)
+    house.promote(change).expect(3)
+
+
+def test_a7_a_sealed_byte_that_was_edited_is_found(house: House, change: dict[str, Any], target: Path) -> None:
+    house.sign_off(change)
+    before = listing(target)
+    (blob,) = (house.home / "changes" / change["id"] / "blobs").iterdir()
+    blob.chmod(0o600)
+    blob.write_bytes(b"evil")
+    assert house.promote(change).code != 0
+    assert listing(target) == before
+
+
+def test_c5_a_protected_path_needs_its_role(house: House) -> None:
+    people = {person: {"keys": [house.public(person)], "roles": ["sre"]} for person in PEOPLE}
+    people["carol"]["roles"] = ["security"]
+    house.policy(people=people, protected=[{"paths": [".github/**"], "role": "security"}])
+    change = house.propose("mkdir -p .github/workflows; echo x > .github/workflows/ci.yml")
+    house.sign_off(change, "alice", "bob")
+    answer = house.promote(change).expect(3).json
+    assert any("security" in reason for reason in answer["reasons"])
+    house.approve(change, "carol").expect(0)
+    house.promote(change).expect(0)
+
+
+def test_e9_a_budget_caps_what_is_deleted(house: House) -> None:
+    house.policy(budget={"max_deleted": 0})
+    change = house.propose("rm data/rows.txt")
+    house.sign_off(change)
+    assert any("allows 0" in reason for reason in house.promote(change).expect(3).json["reasons"])
+
+
+def test_t17_a_link_that_leaves_the_tree_is_never_promoted(house: House) -> None:
+    change = house.propose("ln -s /etc/passwd escape")
+    assert any(hazard["path"] == "escape" for hazard in change["hazards"])
+    house.sign_off(change)
+    house.promote(change).expect(3)
