@@ -50,13 +50,17 @@ def scratch_folder() -> Iterator[Path]:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does, so that it cleans up; a handler that is there already stays."""
+    """SIGTERM ends the block as Ctrl-C does, so that it cleans up; a second one waits for that like the first.
+
+    A handler that is there already stays.
+    """
     main = threading.current_thread() is threading.main_thread()
     if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
 
     def stop(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, stop)
