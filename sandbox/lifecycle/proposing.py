@@ -14,7 +14,7 @@ from sandbox.lifecycle import cleanroom, sealing
 from sandbox.lifecycle import hazards as suspicion
 from sandbox.lifecycle.context import CHANGE, Context
 from sandbox.lifecycle.events import ChangeSealed, OnEvent
-from sandbox.lifecycle.requests import evidence_digest, make_request
+from sandbox.lifecycle.requests import evidence_digest, expiry, make_request
 from sandbox.lifecycle.reviews import document as review_document
 from sandbox.lifecycle.sealing import Sealed
 from sandbox.records import Evidence, Failure, Hazard, Rehearsal, SandboxRecord, StoredChange
@@ -101,7 +101,7 @@ def _request(
         asked=asked,
         image_digest=record.image_digest,
         created_at=made_at,
-        expires_at=made_at,
+        expires_at=expiry(ctx, sealed, made_at),
         request="",
         targets=tuple(part.delta.model_copy(update={"entries": ()}) for part in sealed.targets),
         hazards=hazards,
@@ -110,8 +110,7 @@ def _request(
     )
     proof = evidence_digest(evidence, rehearsals)
     document = review_document(record, sealed, draft)
-    request, digest = make_request(ctx, sealed, record.launcher, proof, document, made_at)
-    change = draft.model_copy(update={"expires_at": request.expires_at, "request": digest})
+    change = draft.model_copy(update={"request": make_request(ctx, sealed, draft, proof, document)})
     ctx.ledger.put(
         CHANGE,
         change.id,
