@@ -7,6 +7,7 @@ was left. Must not read or write what is in the directories.
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import Self
 
@@ -47,6 +48,8 @@ class Descent:
 
     def enter(self, name: bytes) -> os.stat_result:
         """Go down into a directory. Raises OSError where it is none (or a link), and stays where it was."""
+        if name in (b"", b".", b".."):
+            raise NotADirectoryError(errno.ENOTDIR, "is no name", name)
         fd = os.open(name, OPEN_DIR, dir_fd=self.fd)
         found = os.fstat(fd)
         self._fds.append(fd)
