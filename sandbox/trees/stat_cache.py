@@ -15,8 +15,8 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
+import secrets
 import struct
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -110,9 +110,8 @@ class Notes:
         self._start = time.time_ns()
         self._sha = hashlib.sha256(_MAGIC)
         self._tree = hashlib.sha256(HEADER)
-        handle, name = tempfile.mkstemp(prefix=".cache-", dir=directory)
-        self.path = Path(name)
-        self._file = os.fdopen(handle, "wb", buffering=1 << 18)
+        self.path = directory / f".cache-{secrets.token_hex(8)}"
+        self._file = self.path.open("xb", buffering=1 << 18)
         self._file.write(_MAGIC)
 
     def __enter__(self) -> Self:
@@ -174,14 +173,20 @@ class StatCache:
 @contextmanager
 def read_cache(path: Path) -> Iterator[Known]:
     """See StatCache.known."""
-    try:
-        with path.open("rb") as file:
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except (OSError, ValueError):
+    data = _mapped(path)
+    if data is None:
         yield Known()
         return
     with data:
         yield Known(data) if _intact(data) else Known()
+
+
+def _mapped(path: Path) -> mmap.mmap | None:
+    try:
+        with path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError):
+        return None
 
 
 def _intact(data: mmap.mmap) -> bool:
