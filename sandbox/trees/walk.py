@@ -45,6 +45,7 @@ class Walk:
         """`root_fd` stays the caller's."""
         self._root_fd = root_fd
         self._ignore = ignore
+        self._ignores = bool(ignore)
         self._mounts = _mounts_below(root_fd)
         self.name = ROOT
 
@@ -86,7 +87,7 @@ class Walk:
         """What is there, entered if it is a directory; None where it is left out."""
         for _ in range(_TRIES):
             found = self._look(path, name)
-            if found is None or self._left_out(path, name, found):
+            if found is None:
                 return None
             level.seen[name] = found
             if not stat.S_ISDIR(found.st_mode):
@@ -108,21 +109,20 @@ class Walk:
         raise Conflict(f"{path_text(path)!r} keeps changing while it is being read.", "Stop what writes there.")
 
     def _look(self, path: bytes, name: bytes) -> os.stat_result | None:
+        """What is under a name; None where it vanished or is left out."""
+        if name.startswith(RESERVED):
+            return None
         try:
-            return os.stat(name, dir_fd=self._down.fd, follow_symlinks=False)
+            found = os.stat(name, dir_fd=self._down.fd, follow_symlinks=False)
         except FileNotFoundError:
             return None
         except OSError as error:
             refuse(error, path)
-
-    def _left_out(self, path: bytes, name: bytes, found: os.stat_result) -> bool:
-        if name.startswith(RESERVED):
-            return True
-        if self._ignore and self._ignore.match_alone(path, is_dir=stat.S_ISDIR(found.st_mode)):
-            return True
+        if self._ignores and self._ignore.match_alone(path, is_dir=stat.S_ISDIR(found.st_mode)):
+            return None
         if self._mounts and path in self._mounts:
             _refuse_mount(path)
-        return False
+        return found
 
     def _list(self, path: bytes) -> list[bytes]:
         try:
@@ -139,7 +139,7 @@ class Walk:
         for name in self._list(level.prefix):
             path = level.prefix + name
             found = self._look(path, name)
-            if found is None or self._left_out(path, name, found):
+            if found is None:
                 continue
             names.add(name)
             if (seen := level.seen.get(name)) is None or not _unmoved(seen, found):
