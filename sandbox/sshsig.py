@@ -116,11 +116,19 @@ def fingerprint(blob: bytes) -> str:
     return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
 
 
+def ed25519_line(key: Ed25519PublicKey) -> str:
+    """An ed25519 public key as `type base64`."""
+    return key_line(_ed25519_blob(key))
+
+
+def _ed25519_blob(key: Ed25519PublicKey) -> bytes:
+    return _string(_ED25519) + _string(key.public_bytes(Encoding.Raw, PublicFormat.Raw))
+
+
 def sign_ed25519(key: Ed25519PrivateKey, namespace: str, message: bytes) -> str:
     """An armored signature, as `ssh-keygen -Y sign` makes it."""
-    raw = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
     value = key.sign(_signed_data(namespace, "sha512", message))
-    body = _MAGIC + _VERSION.to_bytes(4, "big") + _string(_string(_ED25519) + _string(raw))
+    body = _MAGIC + _VERSION.to_bytes(4, "big") + _string(_ed25519_blob(key.public_key()))
     body += (
         _string(namespace.encode()) + _string(b"") + _string(b"sha512") + _string(_string(_ED25519) + _string(value))
     )

@@ -43,7 +43,7 @@ def open_engine(name: str, home: Path) -> Engine:
 
         engine: Engine = NativeEngine(home / "engines" / "native", home_id=home_id)
     elif name == "docker":
-        from sandbox.engines.docker import DockerEngine
+        from sandbox.engines.docker_engine import DockerEngine
 
         engine = DockerEngine(home_id=home_id, scratch=home / "scratch")
     else:

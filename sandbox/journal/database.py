@@ -35,7 +35,7 @@ CREATE TABLE tree (
     last BLOB NOT NULL,
     at TEXT NOT NULL
 );
-CREATE TABLE checkpoints (size INTEGER PRIMARY KEY, body BLOB NOT NULL, signature TEXT NOT NULL);
+CREATE TABLE checkpoints (size INTEGER PRIMARY KEY, line BLOB NOT NULL);
 CREATE TABLE nonces (nonce TEXT PRIMARY KEY, promotion TEXT NOT NULL);
 INSERT INTO layout VALUES (1);
 INSERT INTO tree VALUES (1, 0, x'', x'', '');

@@ -54,6 +54,12 @@ class AuditEntry(Record):
         return rfc8785.dumps(self.model_dump(mode="json"))
 
 
+class AuditLog(Record):
+    """A stretch of the log."""
+
+    entries: tuple[AuditEntry, ...]
+
+
 class Ledger:
     """One open journal. Any number of threads and processes may use one file at the same time."""
 
@@ -196,19 +202,22 @@ class Ledger:
             yield from rows
             after = rows[-1][0]
 
+    def hashes(self, after: int, until: int) -> Iterator[tuple[int, bytes]]:
+        """`seq` and leaf hash of the audit entries after one and up to another, in order."""
+        for seq, body in self.leaves(after):
+            if seq > until:
+                return
+            yield seq, leaf_hash(body)
+
     def edge(self) -> Edge:
         """The right edge of the Merkle tree over all entries."""
         size, packed = self._read("SELECT size, edge FROM tree")[0]
         return _edge(size, packed)
 
-    def add_checkpoint(self, size: int, body: bytes, signature: str) -> None:
+    def add_checkpoint(self, size: int, line: bytes) -> None:
         """Keep a signed checkpoint; an earlier one of the same size stays."""
         with self._transaction() as database:
-            database.execute("INSERT OR IGNORE INTO checkpoints VALUES (?, ?, ?)", (size, body, signature))
-
-    def checkpoints(self) -> list[tuple[bytes, str]]:
-        """Body and signature of every checkpoint, smallest tree first."""
-        return self._read("SELECT body, signature FROM checkpoints ORDER BY size")
+            database.execute("INSERT OR IGNORE INTO checkpoints VALUES (?, ?)", (size, line))
 
     # --- inside --------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from sandbox.records import (
     SandboxRecord,
     StoredChange,
 )
+from sandbox.trees.bases import StoredBase
 
 ENGINES = ("docker", "native")
 
@@ -67,10 +68,10 @@ def prune(ctx: Context) -> DoneRecord:
         freed += _size(path)
         shutil.rmtree(path) if path.is_dir() else path.unlink()
         done.append(f"{what}: removed")
-    for fingerprint in _unused_bases(ctx):
-        freed += _size(ctx.home.root / "bases" / fingerprint)
-        ctx.bases.remove(fingerprint)
-        done.append(f"base {fingerprint[:12]}: removed")
+    for base in _unused_bases(ctx):
+        freed += _size(base.directory)
+        ctx.bases.remove(base.fingerprint)
+        done.append(f"base {base.fingerprint[:12]}: removed")
     if done:
         ctx.ledger.note("home.pruned", actor=ctx.launcher, removed=len(done), freed_bytes=freed)
     return DoneRecord(done=tuple(done), freed_bytes=freed)
@@ -94,13 +95,13 @@ def _logs(ctx: Context) -> Iterator[tuple[str, Path]]:
             yield f"log of {record.sandbox}", path
 
 
-def _unused_bases(ctx: Context) -> list[str]:
+def _unused_bases(ctx: Context) -> list[StoredBase]:
     living = [record for record in ctx.ledger.find(SANDBOX, SandboxRecord) if record.status != "destroyed"]
     used = {placed.base for record in living for placed in record.bases}
     for change in ctx.ledger.find(CHANGE, StoredChange):
         if change.status not in ("rejected", "restored"):
             used |= {delta.base for delta in change.targets}
-    return [fingerprint for fingerprint in ctx.bases.list() if fingerprint not in used]
+    return [base for base in ctx.bases.list() if base.fingerprint not in used]
 
 
 def _size(path: Path) -> int:

@@ -23,7 +23,7 @@ def recover(ctx: Context, *, thorough: bool = False) -> list[str]:
     done = [*_promotions(ctx), *_runs(ctx), *_sandboxes(ctx)]
     if thorough:
         done += _engines(ctx)
-        done += _scratch(ctx)
+        done += [*ctx.bases.sweep(), *_scratch(ctx)]
         done += _half_sealed(ctx)
     return done
 

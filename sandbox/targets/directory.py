@@ -19,6 +19,7 @@ from sandbox.targets.base import ApplyRequest, Base, Drift, OnStep, Restoration,
 from sandbox.targets.beneath import remove_tree
 from sandbox.targets.ownerless import rehearsal_of
 from sandbox.targets.restore_point import APPLYING, RESTORED, SETTLED, RestorePoint, Saved
+from sandbox.trees.bases import BaseStore, OnProgress, StoredBase
 from sandbox.trees.changes import compare
 from sandbox.trees.entry import Change, Entry
 from sandbox.trees.manifest import HEADER
@@ -43,6 +44,10 @@ class DirectoryTarget:
     def lease(self) -> AbstractContextManager[None]:
         """Hold the kernel's lock on the root directory; ends with the process at the latest."""
         return identity.lease(self.path)
+
+    def capture(self, bases: BaseStore, on_progress: OnProgress | None = None) -> StoredBase:
+        """The directory at one instant; what has not changed since the last capture is not read again."""
+        return bases.capture(self.path, self._ignore, key=self.identify(), on_progress=on_progress)
 
     def check(self, base: Base) -> Drift:
         """Walk the real tree and compare it with `base`."""
