@@ -17,8 +17,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from sandbox import durable
 from sandbox.errors import InputError, NotFound, SandboxError
-from sandbox.trees.durable import sync, write_all
 from sandbox.trees.entry import Change, Entry, path_text, sort_key
 from sandbox.trees.manifest import FIELDS, decode
 
@@ -52,7 +52,7 @@ class SealWriter:
                 for chunk in stream:
                     sha.update(chunk)
                     size += len(chunk)
-                    write_all(file.fileno(), chunk)
+                    durable.write_all(file.fileno(), chunk)
                 os.fchmod(file.fileno(), 0o400)
             incoming.replace(self._blobs / sha.hexdigest())
         except BaseException as error:
@@ -71,11 +71,11 @@ class SealWriter:
         sealed = SealedBlobs(self._blobs.parent)
         for name in sorted(needed):
             try:
-                sync(self._blobs / name)
+                durable.sync_file(self._blobs / name)
             except FileNotFoundError as error:
                 raise SandboxError(f"The content {name} was never stored.") from error
-        sync(self._blobs)
-        sync(self._blobs.parent)
+        durable.sync_directory(self._blobs)
+        durable.sync_directory(self._blobs.parent)
         return sealed
 
     def _no_room(self, path: bytes, size: int) -> InputError:
@@ -121,17 +121,7 @@ def write_changes(path: Path, changes: Sequence[Change]) -> str:
     """Store the list, durable when it returns; its digest. A list that is there already is replaced at once."""
     data = _encode(changes)
     sealed = hashlib.sha256(data)
-    handle, name = tempfile.mkstemp(prefix=".incoming-", dir=path.parent)
-    incoming = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data + sealed.digest())
-            file.flush()
-            os.fsync(file.fileno())
-        incoming.replace(path)
-    finally:
-        incoming.unlink(missing_ok=True)
-    sync(path.parent)
+    durable.write(path, data + sealed.digest())
     return sealed.hexdigest()
 
 

@@ -19,9 +19,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
+from sandbox.durable import write_all
 from sandbox.errors import InputError
 from sandbox.trees.descent import OPEN_DIR, Descent
-from sandbox.trees.durable import write_all
 from sandbox.trees.entry import ROOT, Entry, parent_of, path_text
 from sandbox.trees.scan import chunks
 

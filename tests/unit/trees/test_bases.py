@@ -349,6 +349,22 @@ def test_after_a_crash_of_the_machine_a_base_is_verified_once(
     assert list(scan(again.tree.root, NOTHING)) == list(again.tree.entries())
 
 
+def test_after_a_crash_several_may_verify_at_once(
+    store: BaseStore, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = capture(store, tree)
+    together = threading.Barrier(4)
+    monkeypatch.setattr("sandbox.trees.bases.boot_id", lambda: "the next boot")
+
+    def one(_: int) -> StoredBase:
+        together.wait()
+        return BaseStore(tmp_path / "home" / "bases").get(base.fingerprint)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(one, range(4))) == {base}
+    assert sorted(path.name for path in base.directory.iterdir()) == ["manifest", "meta.json", "tree"]
+
+
 def test_what_is_no_file_of_the_base_is_not_found(store: BaseStore, tree: Path) -> None:
     base = capture(store, tree)
     for path in (b"missing", b"d", b"link", b"a/b", b"d/../a", b"../target/a", b"..", b"link/x", ROOT):
