@@ -55,7 +55,10 @@ class Patterns:
         text = path.decode("utf-8", "surrogateescape")
         if "\n" in text:
             text = text.replace("\n", _NEWLINE)
-        return next((run.include for run in self._runs if run.match(text, is_dir)), False)
+        for run in self._runs:
+            if run.match(text, is_dir):
+                return run.include
+        return False
 
 
 class _Run:

@@ -33,6 +33,8 @@ Two seconds is the coarsest tick of any file system in use."""
 _MAGIC = b"sandbox-stat-cache 1\n"
 _KEY = struct.Struct("<QQqqqIII")
 _LENGTH = struct.Struct("<I")
+_RECORD = _KEY.size + _LENGTH.size
+"""What comes before an entry's canonical bytes."""
 _RACY = 1 << 31
 _TRAILER = 64
 """The fingerprint of what was found, then the SHA-256 of all before it: 32 bytes each."""
@@ -86,16 +88,16 @@ class Known:
 
     def find(self, path: bytes, found: os.stat_result, *, even_racy: bool = False) -> Memory | None:
         """What is remembered of a path, if anything; paths in ascending order only."""
-        while self._at < self._end:
-            start = self._at + _KEY.size
-            (length,) = _LENGTH.unpack_from(self._data, start)
-            start += _LENGTH.size
+        data = self._data
+        while (at := self._at) < self._end:
+            start = at + _RECORD
+            (length,) = _LENGTH.unpack_from(data, at + _KEY.size)
             stop = start + (length & ~_RACY)
-            canonical = self._data[start:stop]
+            canonical = data[start:stop]
             if canonical.endswith(b"\0" + path + b"\0"):
-                same = self._data[self._at : self._at + _KEY.size] == _key(found)
                 self._at = stop
-                return Memory(canonical, same and (even_racy or not length & _RACY))
+                trusted = even_racy or not length & _RACY
+                return Memory(canonical, trusted and data[at : at + _KEY.size] == _key(found))
             if sort_key(canonical[:-1].rpartition(b"\0")[2]) > sort_key(path):
                 return None
             self._at = stop
