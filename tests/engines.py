@@ -6,7 +6,7 @@ Owns how a test gets an engine and a sandbox. An engine that can't be had is a f
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any, TypeVar
 

@@ -10,8 +10,8 @@ import pytest
 from sandbox.engines.base import ChangesRequest, Engine
 from sandbox.errors import InputError, NotFound, SandboxError
 from sandbox.trees.entry import sort_key
-from tests.engines import Box, Boxes
 from tests.contract.differing import differences, expected
+from tests.engines import Box, Boxes
 from tests.trees import Hashing, odd_tree, whiteout_tree, xattr_tree
 
 pytestmark = pytest.mark.timeout(240)
