@@ -19,13 +19,16 @@ import platformdirs
 from sandbox.config import Config
 from sandbox.engines.base import ExecRequest, OnOutput, ShellRequest
 from sandbox.errors import InputError
-from sandbox.journal.ledger import Ledger
+from sandbox.journal.audit import Notary
+from sandbox.journal.ledger import AuditLog, Ledger
+from sandbox.journal.verify import Verification, verify
 from sandbox.lifecycle import (
     housekeeping,
     inquiries,
     promotion,
     recovery,
     restoring,
+    reviews,
     runs,
     sessions,
     views,
@@ -66,12 +69,16 @@ class Manager:
     def __init__(self, home: Home, config: Config, engine: EngineChoice, identity: str) -> None:
         self._home = home
         self._ledger = Ledger.open(home.journal)
+        self._notary = Notary.open(home.root / "keys")
+        self._notary.check_start(self._ledger)
+        self._opened_at = self._ledger.edge().size
         self._owner = Owner(home)
         wiring = Wiring(home, config, engine)
         self.context = Context(
             home=home,
             owner=self._owner,
             ledger=self._ledger,
+            notary=self._notary,
             config=config,
             bases=BaseStore(home.root / "bases"),
             launcher=identity,
@@ -93,10 +100,9 @@ class Manager:
         `home` is SANDBOX_HOME or the user data directory where it is None, `config` SANDBOX_CONFIG or `configs/`
         in the working directory, `identity` SANDBOX_IDENTITY or the system user.
         """
-        root = Path(home or os.environ.get("SANDBOX_HOME") or platformdirs.user_data_path("sandbox"))
         directory = Path(config or os.environ.get("SANDBOX_CONFIG") or "configs")
         who = identity or os.environ.get("SANDBOX_IDENTITY") or getpass.getuser()
-        manager = cls(Home.open(root.expanduser()), Config(directory.expanduser()), engine, who)
+        manager = cls(Home.open(home_path(home)), Config(directory.expanduser()), engine, who)
         try:
             manager.recovered = tuple(recovery.recover(manager.context))
         except BaseException:
@@ -109,6 +115,8 @@ class Manager:
 
     def close(self) -> None:
         """Give up what this process owns; sandboxes made by hand go on."""
+        if self._ledger.edge().size != self._opened_at:
+            self._notary.checkpoint(self._ledger)
         self._owner.release()
         self._ledger.close()
 
@@ -269,9 +277,9 @@ class Manager:
         """Every change, oldest first, without its entries."""
         return views.all_changes(self.context)
 
-    def review(self, change: str) -> Review:
-        """What a person needs to decide, in reading order."""
-        return views.show_review(self.context, promotion.stored_change(self.context, change))
+    def review(self, change: str, *, full: bool = False) -> Review:
+        """What a person needs to decide, in reading order; `full`: with no difference cut."""
+        return reviews.show(self.context, promotion.stored_change(self.context, change), full=full)
 
     def approve(self, change: str, *, person: str, key: str | Path, digest: str | None = None) -> ChangeView:
         """Sign a change's request as one person. `digest`: what the person typed, held against the change's."""
@@ -322,6 +330,10 @@ class Manager:
         """A policy as it is read, with what is unwise about it."""
         return inquiries.policy_state(self.context, name)
 
+    def audit_log(self, after: int = 0) -> AuditLog:
+        """Every step that was taken, oldest first; `after` is the `seq` of the last one already known."""
+        return AuditLog(entries=tuple(self._ledger.entries(after)))
+
     def recover(self) -> DoneRecord:
         """Finish or put back what killed managers left, and remove what no record knows."""
         return DoneRecord(done=(*self.recovered, *recovery.recover(self.context, thorough=True)))
@@ -347,6 +359,30 @@ class Manager:
         if record.change_id and change is None:
             change = promotion.stored_change(self.context, record.change_id)
         return record.model_copy(update={"change": views.view(self.context, change)}) if change else record
+
+
+def audit_verify(
+    home: str | Path | None = None, *, log: str | Path | None = None, key: str | Path | None = None
+) -> Verification:
+    """Check the audit log of a home, or a copy of one, against the manager's public key.
+
+    Opens nothing else: it works on a journal that no manager would open any more, and offline. Raises InputError.
+    """
+    root = home_path(home)
+    public = Path(key) if key else root / "keys" / "audit_ed25519.pub"
+    witness = root / "keys" / "checkpoint"
+    try:
+        line = public.read_text("ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"The public key {public} can't be read.", "Name it with --key FILE, or the home with --home DIR."
+        ) from error
+    return verify(Path(log) if log else root / "journal.db", line, witness if not log and witness.exists() else None)
+
+
+def home_path(home: str | Path | None) -> Path:
+    """The home that is meant: as given, SANDBOX_HOME, or the user data directory."""
+    return Path(home or os.environ.get("SANDBOX_HOME") or platformdirs.user_data_path("sandbox")).expanduser()
 
 
 def _snapshot_id(snapshot: str | SnapshotRecord) -> str:

@@ -9,7 +9,7 @@ import hashlib
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,7 +81,7 @@ def incident(scene: Scene) -> None:
     failed = sum(not probe.ok for probe in probes)
     stretches = list(outages(probes))
     after = victim.files()
-    lost = sorted(set(before) - set(after))
+    lost = [path for path in before.keys() - after.keys() if not _is_parent(path, before)]
     rows_lost = rows - ledger.count(victim.ledger)
     down = down_s(probes)
     teller.step("production is down", f"{failed} of {len(probes)} probes failed ({probes[-1].what})", ok=failed > 0)
@@ -93,6 +93,10 @@ def incident(scene: Scene) -> None:
     teller.measure("down", down, "s", "and still down when the look ended")
     teller.measure("files lost", len(lost))
     teller.measure("ledger rows lost", rows_lost)
+
+
+def _is_parent(path: str, paths: Iterable[str]) -> bool:
+    return any(other.startswith(f"{path}/") for other in paths)
 
 
 def in_a_sandbox(scene: Scene) -> ChangeView:

@@ -54,6 +54,12 @@ class AuditEntry(Record):
         return rfc8785.dumps(self.model_dump(mode="json"))
 
 
+class AuditLog(Record):
+    """A stretch of the log."""
+
+    entries: tuple[AuditEntry, ...]
+
+
 class Ledger:
     """One open journal. Any number of threads and processes may use one file at the same time."""
 

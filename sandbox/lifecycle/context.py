@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sandbox.config import Config
 from sandbox.engines.base import Engine
 from sandbox.errors import NotFound
+from sandbox.journal.audit import Notary
 from sandbox.journal.ledger import Ledger
 from sandbox.lifecycle.home import Home, Owner
 from sandbox.records import SandboxRecord, SnapshotRecord
@@ -32,6 +33,7 @@ class Context:
     home: Home
     owner: Owner
     ledger: Ledger
+    notary: Notary
     config: Config
     bases: BaseStore
     launcher: str

@@ -151,6 +151,8 @@ def _go_through(
         record = _apply_all(ctx, record, sealed, parts)
         health.bake([ctx.target(name).spec for name in names])
         ctx.ledger.note("promotion.baked", actor=ctx.launcher, subject=record.promotion)
+        # Signed before it counts: a log that can't be vouched for commits nothing (G2, G3).
+        ctx.notary.checkpoint(ctx.ledger)
         for name in names:
             ctx.target(name).settle(ctx.home.promotion(record.promotion, name))
         done = _commit(ctx, record, started)

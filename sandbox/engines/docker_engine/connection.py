@@ -1,0 +1,98 @@
+"""The way to the Docker Engine, opened at first use, and what is known of the engine behind it.
+
+Owns the one API client of an engine object. Must not interpret errors (`mapping` does).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from functools import cached_property
+from typing import Any, TypeVar
+
+import docker
+from docker import errors as docker_errors
+from docker.utils import kwargs_from_env
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+
+from sandbox.clock import now
+from sandbox.engines.docker_engine.mapping import classify
+from sandbox.errors import EngineError
+
+R = TypeVar("R")
+
+ANSWER_S = 600
+"""How long one answer may take: a commit of a large sandbox has to be written to disk first."""
+BUSY_S = 120
+"""How long a container may stay paused (a snapshot in another process) before we give up on it."""
+
+
+class Connection:
+    """A lazily opened client, shared by threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._api: docker.APIClient | None = None
+
+    @property
+    def api(self) -> docker.APIClient:
+        """The SDK's low-level client. Raises what the SDK raises where nothing answers."""
+        with self._lock:
+            if self._api is None:
+                self._api = docker.APIClient(version="auto", timeout=ANSWER_S, **kwargs_from_env())
+            return self._api
+
+    @cached_property
+    def info(self) -> dict[str, Any]:
+        """What the engine says of itself; asked once."""
+        return dict(self.api.info())
+
+    @cached_property
+    def clock_ahead_s(self) -> float:
+        """How many seconds the engine's clock is ahead of ours; a remote one's may be far off."""
+        before = now()
+        says = self.api.info()["SystemTime"]
+        middle = before + (now() - before) / 2
+        return (datetime.fromisoformat(_microseconds(says)) - middle).total_seconds()
+
+    def image(self, name: str) -> dict[str, Any] | None:
+        """What the engine knows of an image, by name or id; None where there is none."""
+        api: Any = self.api  # the stubs leave this call without types
+        try:
+            return dict(api.inspect_image(name))
+        except docker_errors.NotFound:
+            return None
+
+    @property
+    def is_local(self) -> bool:
+        """It is reached by a Unix socket, so its processes may be this machine's."""
+        return os.environ.get("DOCKER_HOST", "unix://").startswith("unix://")
+
+    def patiently(self, call: Callable[[], R]) -> R:
+        """The call's result, repeated while its container is paused or an answer is only late.
+
+        Only for calls that an engine refuses as a whole or that can be made twice.
+        """
+        retrying = Retrying(
+            retry=retry_if_exception(_is_busy),
+            wait=wait_random_exponential(multiplier=0.02, max=0.5),
+            stop=stop_after_delay(BUSY_S),
+            reraise=True,
+        )
+        return retrying(call)
+
+
+def _is_busy(error: BaseException) -> bool:
+    if not isinstance(error, docker_errors.APIError):
+        return False
+    meaning = classify(error)
+    return isinstance(meaning, EngineError) and meaning.transient
+
+
+def _microseconds(time: str) -> str:
+    """An RFC 3339 time with as many digits as Python reads."""
+    date, _, rest = time.partition(".")
+    digits = len(rest) - len(rest.lstrip("0123456789"))
+    return f"{date}.{rest[: min(digits, 6)]:0<6}{rest[digits:]}" if rest else date

@@ -1,0 +1,182 @@
+"""Containers: made, found, removed, always with our labels.
+
+Owns how a container is set up. Capabilities: what dpkg, apt, pip and npm need as root to unpack files of any
+owner and to become another user (CHOWN, DAC_OVERRIDE, FOWNER, FSETID, SETUID, SETGID, SETFCAP), and KILL, so
+that root can end what it started as somebody else. No MKNOD, NET_RAW, SYS_CHROOT, AUDIT_WRITE, SETPCAP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from docker import errors as docker_errors
+from docker.types import LogConfig
+
+from sandbox.clock import fresh_id
+from sandbox.engines.docker_engine import archive, naming, waiter
+from sandbox.engines.docker_engine.connection import Connection
+from sandbox.engines.docker_engine.locks import Locks
+from sandbox.engines.docker_engine.naming import Blueprint, Names
+from sandbox.errors import NotFound, SandboxDied
+
+CAPABILITIES = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETFCAP", "SETGID", "SETUID"]
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A sandbox's container as it was when it was looked at."""
+
+    id: str
+    running: bool
+    pid: int
+    image: str
+    """The id of the image that it stands on."""
+    blueprint: Blueprint
+
+
+class Containers:
+    """The containers of one home."""
+
+    def __init__(self, connection: Connection, names: Names, locks: Locks) -> None:
+        self._connection = connection
+        self._names = names
+        self._locks = locks
+
+    def create(self, sandbox: str, image: str, blueprint: Blueprint, *, name: str) -> str:
+        """A sandbox's container, running; its id. When it fails, nothing of it stays."""
+        api = self._connection.api
+        limits = blueprint.allowance
+        host = api.create_host_config(
+            init=True,
+            cap_drop=["ALL"],
+            cap_add=CAPABILITIES,
+            security_opt=["no-new-privileges"],
+            network_mode="none" if blueprint.network == "none" else "default",
+            pids_limit=limits.pids,
+            mem_limit=limits.memory_mb * MIB,
+            memswap_limit=limits.memory_mb * MIB,
+            nano_cpus=round(limits.cpus * 1e9),
+            restart_policy={"Name": "no"},
+            log_config=LogConfig(type="none"),
+        )
+        made = api.create_container(
+            image,
+            name=name,
+            hostname="sandbox",
+            user="0",
+            entrypoint=waiter.command(self.architecture(image)),
+            command=[],
+            working_dir="/",
+            environment=blueprint.env,
+            healthcheck={"test": ["NONE"]},
+            labels=self._names.labels(
+                "sandbox", id=sandbox, blueprint=blueprint.text(), base=blueprint.base, owner=self._locks.token()
+            ),
+            host_config=host,
+        )
+        try:
+            self._start(made["Id"], image)
+        except BaseException:
+            self.remove(made["Id"])
+            raise
+        return str(made["Id"])
+
+    @contextmanager
+    def temporary(self, kind: str, image: str, command: list[str], **host: Any) -> Iterator[str]:
+        """A container that is created, not started, and is gone afterwards."""
+        api = self._connection.api
+        made = api.create_container(
+            image,
+            name=f"sandbox-{self._names.home}-{fresh_id(kind)}",
+            user="0",
+            entrypoint=command,
+            command=[],
+            healthcheck={"test": ["NONE"]},
+            labels=self._names.labels(kind, owner=self._locks.token()),
+            host_config=api.create_host_config(network_mode="none", log_config=LogConfig(type="none"), **host),
+        )
+        try:
+            yield made["Id"]
+        finally:
+            self.remove(made["Id"])
+
+    def beside(self, kind: str, box: Box, command: list[str], capabilities: list[str]) -> AbstractContextManager[str]:
+        """A temporary container that shares a sandbox's processes, and nothing else.
+
+        It is made from the sandbox's original image, so its programs are there whatever the agent deleted.
+        """
+        return self.temporary(
+            kind,
+            box.blueprint.image_id,
+            command,
+            pid_mode=f"container:{box.id}",
+            cap_drop=["ALL"],
+            cap_add=capabilities,
+            security_opt=["no-new-privileges"],
+            read_only=True,
+        )
+
+    def find(self, sandbox: str) -> Box:
+        """The sandbox's container. Raises NotFound."""
+        api = self._connection.api
+        try:
+            return _box(api.inspect_container(self._names.container(sandbox)))
+        except docker_errors.NotFound:
+            pass
+        try:  # a rollback has just removed the old one, or was killed right there: the new one is complete
+            return _box(api.inspect_container(self._names.successor(sandbox)))
+        except docker_errors.NotFound:
+            raise NotFound(f"There is no sandbox {sandbox!r}.", "`sandbox list` shows what there is.") from None
+
+    def alive(self, sandbox: str) -> Box:
+        """The sandbox's running container. Raises NotFound, or SandboxDied."""
+        box = self.find(sandbox)
+        if not box.running:
+            raise SandboxDied(f"The container of {sandbox} is not running.", "Roll it back or make another sandbox.")
+        return box
+
+    def listed(self, filters: dict[str, list[str]]) -> list[dict[str, Any]]:
+        """Containers by label, dead ones too."""
+        return list(self._connection.api.containers(all=True, filters=filters))
+
+    def remove(self, container: str) -> bool:
+        """Remove it with its volumes; whether there was one."""
+        try:
+            self._connection.api.remove_container(container, v=True, force=True)
+        except docker_errors.NotFound:
+            return False
+        except docker_errors.APIError as error:
+            if "is already in progress" not in str(error.explanation):
+                raise
+        return True
+
+    def architecture(self, image: str) -> str:
+        """Of an image, in Docker's words."""
+        return str((self._connection.image(image) or {}).get("Architecture", ""))
+
+    def _start(self, container: str, image: str) -> None:
+        """Start it; where the waiter was deleted in the snapshot that it is made from, put it back first."""
+        api = self._connection.api
+        program = waiter.program(self.architecture(image))
+        try:
+            api.start(container)
+        except docker_errors.APIError as error:
+            if program is None or waiter.PATH not in str(error.explanation):
+                raise
+            api.put_archive(container, "/", archive.file(waiter.PATH, program, 0o755) + archive.END)
+            api.start(container)
+
+
+def _box(says: dict[str, Any]) -> Box:
+    labels = says["Config"]["Labels"]
+    return Box(
+        id=says["Id"],
+        running=bool(says["State"]["Running"]),
+        pid=int(says["State"]["Pid"]),
+        image=says["Image"],
+        blueprint=Blueprint.parse(labels[naming.BLUEPRINT]),
+    )

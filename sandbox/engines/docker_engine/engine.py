@@ -1,0 +1,226 @@
+"""`DockerEngine`: the engine protocol, each verb one call on the part that knows how.
+
+Owns the wiring of the parts and the order of what touches several of them. Every exception of the SDK is
+mapped here, at the seam. Holds no state that another process would miss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from docker import errors as docker_errors
+
+from sandbox import faults
+from sandbox.engines import images
+from sandbox.engines.base import (
+    Candidate,
+    ChangesRequest,
+    CreateRequest,
+    ExecRequest,
+    ExecResult,
+    Finding,
+    ImageInfo,
+    Instance,
+    RestoreRequest,
+    ShellRequest,
+    SnapshotRequest,
+    Traits,
+)
+from sandbox.engines.docker_engine import candidates, naming, terminal
+from sandbox.engines.docker_engine.connection import Connection
+from sandbox.engines.docker_engine.containers import Containers
+from sandbox.engines.docker_engine.diagnosis import diagnose
+from sandbox.engines.docker_engine.execution import Commands
+from sandbox.engines.docker_engine.files import Files
+from sandbox.engines.docker_engine.killing import Killer
+from sandbox.engines.docker_engine.layers import Layers
+from sandbox.engines.docker_engine.leftovers import Leftovers
+from sandbox.engines.docker_engine.library import DEFAULT, Library
+from sandbox.engines.docker_engine.locks import Locks
+from sandbox.engines.docker_engine.mapping import mapped
+from sandbox.engines.docker_engine.naming import Blueprint, Names
+from sandbox.engines.docker_engine.snapshots import Snapshots
+from sandbox.errors import NotFound
+from sandbox.trees.entry import ROOT
+
+
+class DockerEngine:
+    """Sandboxes in a Docker Engine; satisfies `sandbox.engines.base.Engine`. Nothing is contacted before it must."""
+
+    traits = Traits(
+        name="docker",
+        networks=frozenset({"none", "full"}),
+        keeps_processes=False,
+        default_image=DEFAULT,
+        isolation="a Docker container: namespaces, cgroups, seccomp; the engine's host shares its kernel",
+    )
+
+    def __init__(self, *, home_id: str, scratch: Path) -> None:
+        """`home_id` tells our containers and images from another home's; `scratch` holds lock files."""
+        self._names = Names(home_id)
+        self._locks = Locks(scratch / "docker")
+        self._connection = Connection()
+        self._containers = Containers(self._connection, self._names, self._locks)
+        self._layers = Layers(self._connection, self._names, self._locks, self._containers)
+        self._library = Library(self._connection, self._layers, self._locks)
+        self._files = Files(self._connection, self._containers)
+        killer = Killer(self._connection, self._containers, self._locks)
+        self._commands = Commands(self._connection, self._containers, killer)
+        self._snapshots = Snapshots(self._connection, self._names, self._locks, self._containers, self._layers)
+        self._leftovers = Leftovers(self._connection, self._names, self._locks, self._containers, self._layers)
+
+    def doctor(self) -> list[Finding]:
+        """See Engine."""
+        return diagnose(self._connection)
+
+    def create(self, request: CreateRequest) -> None:
+        """See Engine."""
+        with mapped():
+            name = self._names.container(request.sandbox)
+            blueprint = naming.blueprint(request, self._library.resolve(request.image))
+            try:
+                with self._locks.hold(self._layers.lock(blueprint.base)):
+                    image = self._layers.ready(blueprint, request.placements)
+                    faults.reached("docker.base-layer")
+                    self._containers.create(request.sandbox, image, blueprint, name=name)
+            except BaseException:
+                self._layers.release(blueprint.base)
+                raise
+
+    def exec(self, request: ExecRequest) -> ExecResult:
+        """See Engine."""
+        with mapped():
+            return self._commands.run(request)
+
+    def shell(self, request: ShellRequest) -> int:
+        """See Engine."""
+        with mapped():
+            return terminal.join(self._connection, self._containers.alive(request.sandbox), request)
+
+    def write(self, sandbox: str, path: str, content: bytes, mode: int = 0o644) -> None:
+        """See Engine."""
+        with mapped():
+            self._files.write(sandbox, path, content, mode)
+
+    def read(self, sandbox: str, path: str) -> bytes:
+        """See Engine."""
+        with mapped():
+            return self._files.read(sandbox, path)
+
+    def snapshot(self, request: SnapshotRequest) -> None:
+        """See Engine."""
+        with mapped():
+            self._snapshots.take(request.sandbox, request.snapshot)
+
+    def restore(self, request: RestoreRequest) -> None:
+        """See Engine."""
+        with mapped():
+            self._snapshots.restore(request.snapshot, request.sandbox)
+
+    def discard(self, snapshot: str) -> None:
+        """See Engine."""
+        with mapped():
+            self._snapshots.discard(snapshot)
+
+    def changes(self, request: ChangesRequest) -> Iterator[Candidate]:
+        """See Engine."""
+        with mapped(), self._frozen(request.origin) as container:
+            path = request.placement.path
+
+            def fetch(below: bytes) -> Any:
+                # the stubs know text only, which can't name every file
+                inner: Any = path.encode() + b"/" + below
+                return self._connection.api.get_archive(container, inner)[0]
+
+            try:
+                chunks, _ = self._connection.api.get_archive(container, path)
+            except docker_errors.NotFound:
+                yield ROOT, None
+                return
+            with closing(chunks):
+                yield from candidates.differing(request.placement.tree.entries(), chunks, request.sink, fetch)
+
+    def watch_root(self, sandbox: str) -> Path | None:
+        """See Engine."""
+        with mapped():
+            box = self._containers.find(sandbox)
+        root = Path(f"/proc/{box.pid}")
+        try:  # a daemon in another machine or namespace behind a local socket has other process ids
+            here = self._connection.is_local and box.pid > 1 and box.id in (root / "cgroup").read_text()
+        except OSError:
+            return None
+        return root / "root" if here else None
+
+    def destroy(self, sandbox: str) -> None:
+        """See Engine."""
+        with mapped():
+            with self._locks.hold(sandbox):
+                for name in (self._names.container(sandbox), self._names.successor(sandbox)):
+                    self._remove(name)
+            self._locks.forget(sandbox)
+
+    def instances(self) -> list[Instance]:
+        """See Engine."""
+        found: dict[str, Instance] = {}
+        with mapped():
+            for item in self._containers.listed(self._names.of_home("sandbox")):
+                labels = item["Labels"]
+                blueprint = Blueprint.parse(labels[naming.BLUEPRINT])
+                alive = item["State"] in ("running", "paused")
+                if labels[naming.ID] not in found or alive:
+                    found[labels[naming.ID]] = Instance(labels[naming.ID], alive, blueprint.image)
+        return sorted(found.values(), key=lambda item: item.sandbox)
+
+    def snapshots(self) -> list[str]:
+        """See Engine."""
+        with mapped():
+            return self._snapshots.listed()
+
+    def images(self) -> list[ImageInfo]:
+        """See Engine."""
+        with mapped():
+            return self._library.listed()
+
+    def image_digest(self, image: str) -> str:
+        """See Engine. A defined image is built for it where it isn't ready."""
+        with mapped():
+            return self._library.resolve(image).removeprefix("sha256:")
+
+    def build_image(self, image: str, on_progress: Callable[[str], None]) -> None:
+        """See Engine. Raises NotFound for an image that is not defined."""
+        definition = images.definitions().get(image)
+        if definition is None:
+            raise NotFound(f"No image {image!r} is defined.", "Definitions are images/NAME/image.yaml.")
+        with mapped():
+            self._library.build(definition, on_progress)
+
+    def sweep(self) -> list[str]:
+        """See Engine."""
+        with mapped():
+            return list(self._leftovers.sweep())
+
+    def _remove(self, container: str) -> None:
+        """One container, and the images that nothing else stands on then."""
+        try:
+            says = self._connection.api.inspect_container(container)
+        except docker_errors.NotFound:
+            return
+        self._containers.remove(says["Id"])
+        self._snapshots.release(says["Image"], says["Config"]["Labels"][naming.BASE])
+
+    @contextmanager
+    def _frozen(self, origin: str) -> Iterator[str]:
+        """A container that shows the origin's files and does not change them meanwhile."""
+        with ExitStack() as stack:
+            if self._snapshots.exists(origin):
+                yield stack.enter_context(self._snapshots.reader(origin))
+                return
+            stack.enter_context(self._locks.hold(origin))
+            box = self._containers.find(origin)
+            if box.running:
+                self._connection.api.pause(box.id)
+                stack.callback(self._connection.api.unpause, box.id)
+            yield box.id

@@ -1,0 +1,232 @@
+"""Commands in a sandbox: started, followed to their end, or ended with all that they started.
+
+Owns the run of one exec. Every command runs under the engine's own init as a child subreaper
+(`docker-init -s`), so that whatever it starts, however it detaches, stays below one process until the
+command itself has ended: that is what `killing` relies on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from docker import errors as docker_errors
+
+from sandbox.engines.base import KILLED, ExecRequest, ExecResult
+from sandbox.engines.docker_engine.connection import Connection
+from sandbox.engines.docker_engine.containers import Box, Containers
+from sandbox.engines.docker_engine.killing import Killer
+from sandbox.engines.docker_engine.memory import MemoryWatch
+from sandbox.engines.docker_engine.mending import mend
+from sandbox.engines.docker_engine.streams import ExecStream, Frames
+from sandbox.errors import EngineError, InputError, SandboxDied, SandboxError
+
+_TICK_S = 0.1
+_ASK_S = 0.4
+"""How often the engine is asked whether the command has ended, where the streams don't end by themselves."""
+_DRAIN_S = 1.0
+_NOTED_S = 10
+_INIT = ('/exe":', '/docker-init":')
+_NO_DEVICES = "stat /dev/null"
+_NO_CWD = "chdir to cwd"
+_INIT_PLACES = ("/sbin/docker-init", "/usr/sbin/docker-init")
+_ROOT = (None, "root", "0", "0:0", "root:root")
+
+
+@dataclass(slots=True)
+class _Run:
+    """What is known of one exec while it runs."""
+
+    exec_id: str
+    token: str
+    stdout: bytearray = field(default_factory=bytearray)
+    stderr: bytearray = field(default_factory=bytearray)
+    timed_out: bool = False
+    cancelled: bool = False
+
+    @property
+    def says(self) -> str:
+        """What came of it, as text: the engine's refusal, where it did not start."""
+        return bytes(self.stdout + self.stderr).decode("utf-8", "replace").strip()
+
+    @property
+    def killed(self) -> bool:
+        return self.timed_out or self.cancelled
+
+
+class Commands:
+    """Runs commands in the sandboxes of one home."""
+
+    def __init__(self, connection: Connection, containers: Containers, killer: Killer) -> None:
+        self._connection = connection
+        self._containers = containers
+        self._killer = killer
+
+    def run(self, request: ExecRequest) -> ExecResult:
+        """See Engine.exec."""
+        if not request.command:
+            raise InputError("There is no command to run.")
+        box = self._containers.alive(request.sandbox)
+        watch = MemoryWatch(self._connection, box.id)
+        started = time.monotonic()
+        ways = list(_ways(request, box.blueprint.cwd))
+        refusal, mended = "", False
+        while ways:
+            run = self._attempt(request, box, ways[0], started)
+            if self._has_started(run):
+                return self._result(request, box, run, started, watch)
+            refusal = run.says
+            if _NO_DEVICES in refusal and not mended:
+                mend(self._connection, self._containers, request.sandbox, box)
+                mended = True
+            elif any(name in refusal for name in _INIT) or (_NO_CWD in refusal and request.cwd is None):
+                ways.pop(0)
+            else:
+                break
+        raise not_started(refusal, request.cwd, request.user)
+
+    def _attempt(self, request: ExecRequest, box: Box, way: tuple[str, str], started: float) -> _Run:
+        token = _marked(way[0])
+        made = self._connection.patiently(
+            lambda: self._connection.api.exec_create(
+                box.id,
+                [token, "-s", "--", *request.command],
+                stdin=request.stdin is not None,
+                environment=request.env,
+                workdir=way[1],
+                user=request.user or "0",
+            )
+        )
+        run = _Run(made["Id"], token)
+        with self._started(run) as stream, _feeding(stream, request.stdin):
+            try:
+                self._follow(request, box, run, stream, started)
+            except BaseException:
+                with contextlib.suppress(EngineError, docker_errors.APIError):
+                    self._killer.kill(request.sandbox, box, run.exec_id, run.token)
+                raise
+        return run
+
+    def _started(self, run: _Run) -> ExecStream:
+        return self._connection.patiently(lambda: ExecStream(self._connection.api, run.exec_id))
+
+    def _follow(self, request: ExecRequest, box: Box, run: _Run, stream: ExecStream, started: float) -> None:
+        """Pass output on until the command has ended, whoever keeps its pipes open; end it when it is time."""
+        frames = Frames()
+        ask_at = time.monotonic() + _ASK_S / 4
+        drain_until = float("inf")
+        silent = True
+        while time.monotonic() < drain_until:
+            data = stream.receive(_TICK_S)
+            if data == b"" or (data is None and drain_until < float("inf")):
+                return
+            silent = silent and not (data and self._has_started(run))  # what the engine says of a refusal is no output
+            for name, piece in frames.feed(data or b""):
+                (run.stdout if name == "stdout" else run.stderr).extend(piece)
+                if request.on_output is not None and not silent:
+                    request.on_output(name, piece)
+            if not run.killed and self._is_over(request, run, started):
+                self._killer.kill(request.sandbox, box, run.exec_id, run.token)
+                ask_at = 0.0
+            if time.monotonic() >= ask_at and drain_until == float("inf"):
+                if not self._connection.api.exec_inspect(run.exec_id)["Running"]:
+                    drain_until = time.monotonic() + _DRAIN_S
+                ask_at = time.monotonic() + _ASK_S
+
+    def _has_started(self, run: _Run) -> bool:
+        return bool(self._connection.api.exec_inspect(run.exec_id).get("Pid"))
+
+    def _is_over(self, request: ExecRequest, run: _Run, started: float) -> bool:
+        run.cancelled = request.cancel is not None and request.cancel.is_set()
+        run.timed_out = request.timeout_s is not None and time.monotonic() - started > request.timeout_s
+        return run.killed
+
+    def _result(self, request: ExecRequest, box: Box, run: _Run, started: float, watch: MemoryWatch) -> ExecResult:
+        code = exit_code(self._connection, run.exec_id)
+        if code >= 126 and not self._still_there(box):
+            raise SandboxDied(
+                f"The container of {request.sandbox} died while a command ran in it.",
+                "Roll it back, or make another sandbox.",
+            )
+        return ExecResult(
+            exit_code=KILLED if run.killed else code,
+            stdout=bytes(run.stdout),
+            stderr=bytes(run.stderr),
+            seconds=time.monotonic() - started,
+            timed_out=run.timed_out,
+            cancelled=run.cancelled and not run.timed_out,
+            limit="memory" if watch.fired(wait=code == KILLED and not run.killed) else None,
+        )
+
+    def _still_there(self, box: Box) -> bool:
+        try:
+            return bool(self._connection.api.inspect_container(box.id)["State"]["Running"])
+        except docker_errors.NotFound:
+            return False
+
+
+class _feeding:  # noqa: N801  (reads as a verb where it is used)
+    """Input goes in from a thread of its own, so that output can come out meanwhile."""
+
+    def __init__(self, stream: ExecStream, content: bytes | None) -> None:
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        if content is not None:
+            self._thread = threading.Thread(target=stream.feed, args=(content, self._stop), daemon=True)
+
+    def __enter__(self) -> None:
+        if self._thread is not None:
+            self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+
+def _ways(request: ExecRequest, home: str) -> Iterator[tuple[str, str]]:
+    """Where the engine's init may be found and where to start, best first.
+
+    Root reaches init through process 1 even when the agent has deleted every directory; others may not look
+    there. Where the agent has deleted the sandbox's own working directory, a command starts at the root.
+    """
+    places = ("/proc/1/exe", *_INIT_PLACES) if request.user in _ROOT else _INIT_PLACES
+    for cwd in (request.cwd,) if request.cwd is not None else (home, "/"):
+        for place in places:
+            yield place, cwd
+
+
+def _marked(place: str) -> str:
+    """The same path written in a way of its own, by which one exec's init is told from another's.
+
+    A variable would show in the command's environment, and the process id that the engine gives is the
+    host's. `//` and `/./` mean `/`, so that 48 random bits go into the path itself.
+    """
+    folder, _, name = place.rpartition("/")
+    bits = secrets.randbits(48)
+    return folder + "".join("/." if bits >> bit & 1 else "/" for bit in range(48)) + "/" + name
+
+
+def exit_code(connection: Connection, exec_id: str) -> int:
+    """Of a command that has ended; its streams may end a moment before the engine has noted the code."""
+    until = time.monotonic() + _NOTED_S
+    while True:
+        says = connection.api.exec_inspect(exec_id)
+        if not says["Running"] and says["ExitCode"] is not None:
+            return int(says["ExitCode"])
+        if time.monotonic() > until:
+            raise EngineError("The Docker Engine does not say how the command ended.")
+        time.sleep(0.01)
+
+
+def not_started(says: str, cwd: str | None, user: str | None) -> SandboxError:
+    """The error for a command that the engine could not start, from what the engine wrote."""
+    if _NO_CWD in says:
+        return InputError(f"There is no working directory {cwd!r} in the sandbox.")
+    if "unable to find user" in says or "unable to find group" in says or "matching entries" in says:
+        return InputError(f"There is no user {user!r} in the sandbox.", "Give a name that it knows, or uid[:gid].")
+    return EngineError(f"The Docker Engine could not start the command: {says}.")

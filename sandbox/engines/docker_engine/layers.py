@@ -1,0 +1,126 @@
+"""Images that are ours: base layers (an image plus the placed trees), and what frees them.
+
+Owns the life of base layers: made once however many ask, removed with the last sandbox or snapshot on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from docker import errors as docker_errors
+
+from sandbox.engines.base import Placement
+from sandbox.engines.docker_engine import archive, naming, waiter
+from sandbox.engines.docker_engine.connection import Connection
+from sandbox.engines.docker_engine.containers import Containers
+from sandbox.engines.docker_engine.locks import Locks
+from sandbox.engines.docker_engine.mapping import image_missing
+from sandbox.engines.docker_engine.naming import Blueprint, Names
+from sandbox.errors import InputError
+
+
+class Layers:
+    """The derived images of one home."""
+
+    def __init__(self, connection: Connection, names: Names, locks: Locks, containers: Containers) -> None:
+        self._connection = connection
+        self._names = names
+        self._locks = locks
+        self._containers = containers
+
+    def lock(self, base: str) -> str:
+        """The lock that is held while a base layer is made, taken into use, or removed."""
+        return f"base-{base}"
+
+    def ready(self, blueprint: Blueprint, placements: Sequence[Placement]) -> str:
+        """The base layer's image, made where it is missing. The caller holds its lock."""
+        name = self._names.base(blueprint.base)
+        if self.find(name) is None:
+            self._make(blueprint, placements)
+        return name
+
+    def find(self, image: str) -> dict[str, Any] | None:
+        """What the engine knows of an image; None where there is none."""
+        return self._connection.image(image)
+
+    def release(self, base: str) -> None:
+        """Remove a base layer unless a sandbox or a snapshot still stands on it."""
+        if not base:
+            return
+        with self._locks.hold(self.lock(base)):
+            if not self._in_use(base):
+                self.untag(self._names.base(base))
+            self._locks.forget(self.lock(base))
+
+    def untag(self, image: str) -> None:
+        """Remove a name; the image goes with it, or with the last container or image that stands on it."""
+        try:
+            self._connection.api.remove_image(image, force=True)
+        except docker_errors.NotFound:
+            pass
+        except docker_errors.APIError as error:
+            if error.status_code != 409:
+                raise
+
+    def drop_unnamed(self, image: str) -> bool:
+        """Remove an image of ours that has lost its name, unless something stands on it; whether it is gone."""
+        found = self.find(image)
+        if found is None or found.get("RepoTags") or _label(found, naming.HOME) != self._names.home:
+            return False
+        try:
+            self._connection.api.remove_image(image)
+        except docker_errors.NotFound:
+            return False
+        except docker_errors.APIError as error:
+            if error.status_code != 409:
+                raise
+            return False
+        return True
+
+    def listed(self, filters: dict[str, list[str]], **more: bool) -> list[dict[str, Any]]:
+        """Images by label."""
+        return list(self._connection.api.images(filters={**filters, **more}))
+
+    def _in_use(self, base: str) -> bool:
+        wanted = self._names.of_home(base=base)
+        if self._containers.listed(wanted):
+            return True
+        return any((item.get("Labels") or {}).get(naming.KIND) == "snapshot" for item in self.listed(wanted))
+
+    def _make(self, blueprint: Blueprint, placements: Sequence[Placement]) -> None:
+        api = self._connection.api
+        image = self._connection.image(blueprint.image_id)
+        if image is None:
+            raise image_missing(blueprint.image)
+        if image["Config"].get("Volumes"):
+            raise InputError(
+                f"The image {blueprint.image!r} declares volumes, which no snapshot can hold.",
+                "Use an image without VOLUME, or import it flat: `docker export` and `docker import`.",
+            )
+        with self._containers.temporary("builder", blueprint.image_id, [waiter.PATH]) as container:
+            api.put_archive(container, "/", _archive(str(image.get("Architecture", "")), blueprint.cwd, placements))
+            repository, _, tag = self._names.base(blueprint.base).rpartition(":")
+            labels = self._names.labels("base", base=blueprint.base)
+            api.commit(container, repository=repository, tag=tag, conf={"Labels": labels})
+
+
+def _archive(architecture: str, cwd: str, placements: Sequence[Placement]) -> Iterator[bytes]:
+    """Everything that a base layer adds to its image, as one archive."""
+    program = waiter.program(architecture)
+    if program is not None:
+        yield archive.file(waiter.PATH, program, 0o755)
+    paths = [placement.path for placement in placements]
+    above = sorted({parent for path in [*paths, cwd.rstrip("/") + "/."] for parent in archive.parents(path)})
+    placed = {path.strip("/") for path in paths}
+    for path in above:
+        if path not in placed:
+            yield archive.directory(path)
+    for placement in placements:
+        yield from archive.placed(placement.path, placement.tree)
+    yield archive.END
+
+
+def _label(image: dict[str, Any], name: str) -> str | None:
+    labels: dict[str, str] = (image.get("Config") or {}).get("Labels") or {}
+    return labels.get(name)

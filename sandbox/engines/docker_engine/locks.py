@@ -1,0 +1,89 @@
+"""Locks between processes of one home, and the sign that an engine object is alive.
+
+Owns the files under the scratch directory. A lock is the kernel's: it is gone with the process that held it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class Locks:
+    """Named locks in one directory, and this object's own token of life."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._token: str | None = None
+
+    @contextmanager
+    def hold(self, name: str) -> Iterator[None]:
+        """Nobody else, in no thread and no process, holds `name` meanwhile; waits for it."""
+        descriptor = self._take(name, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def hold_if_free(self, name: str) -> Iterator[bool]:
+        """Whether it could be had at once; held meanwhile if so."""
+        try:
+            descriptor = self._take(name, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            os.close(descriptor)
+
+    def token(self) -> str:
+        """Names this object as the owner of temporary things, for as long as it lives."""
+        if self._token is None:
+            token = f"owner-{secrets.token_hex(8)}"
+            weakref.finalize(self, os.close, self._take(token, fcntl.LOCK_EX))
+            self._token = token
+        return self._token
+
+    def forget(self, name: str) -> None:
+        """Remove a lock's file; a taker that raced us notices and takes a new one."""
+        self._path(name).unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Remove the files of all locks that nobody holds."""
+        if not self._directory.is_dir():
+            return
+        for file in self._directory.glob("*.lock"):
+            with self.hold_if_free(file.stem) as free:
+                if free:
+                    self.forget(file.stem)
+
+    def _path(self, name: str) -> Path:
+        return self._directory / f"{name}.lock"
+
+    def _take(self, name: str, how: int) -> int:
+        path = self._path(name)
+        while True:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(descriptor, how)
+                if _same(path, descriptor):
+                    return descriptor
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)  # it was removed between our open and our lock
+
+
+def _same(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

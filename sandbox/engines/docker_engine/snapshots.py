@@ -1,0 +1,132 @@
+"""Snapshots as committed images, and sandboxes made from them again.
+
+Owns commit, rollback, fork and flattening. A rollback makes the new container completely before the old one
+goes, so a crash at any point leaves one that is whole; `leftovers` tidies up the other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from docker import errors as docker_errors
+
+from sandbox import faults
+from sandbox.engines.docker_engine import naming, waiter
+from sandbox.engines.docker_engine.connection import Connection
+from sandbox.engines.docker_engine.containers import Containers
+from sandbox.engines.docker_engine.layers import Layers
+from sandbox.engines.docker_engine.locks import Locks
+from sandbox.engines.docker_engine.naming import Blueprint, Names
+from sandbox.errors import NotFound
+
+DEPTH = 100
+"""Layers that an image may have before a snapshot is made flat; the engine's own bound is near 125."""
+
+
+class Snapshots:
+    """The snapshots of one home."""
+
+    def __init__(
+        self, connection: Connection, names: Names, locks: Locks, containers: Containers, layers: Layers
+    ) -> None:
+        self._connection = connection
+        self._names = names
+        self._locks = locks
+        self._containers = containers
+        self._layers = layers
+        self.depth = DEPTH
+
+    def take(self, sandbox: str, snapshot: str) -> None:
+        """See Engine.snapshot. The engine pauses the container while it copies."""
+        name = self._names.snapshot(snapshot)
+        with self._locks.hold(sandbox):
+            box = self._containers.find(sandbox)
+            self._commit(box.id, name, snapshot, box.blueprint, pause=box.running)
+        faults.reached("docker.committed")
+        if len(self._inspect(snapshot)["RootFS"]["Layers"]) > self.depth:
+            self._flatten(name, snapshot, box.blueprint)
+
+    def restore(self, snapshot: str, sandbox: str) -> None:
+        """See RestoreRequest."""
+        image = self._inspect(snapshot)
+        blueprint = Blueprint.parse(image["Config"]["Labels"][naming.BLUEPRINT])
+        current, successor = self._names.container(sandbox), self._names.successor(sandbox)
+        with self._locks.hold(sandbox):
+            replaced = self._standing_on(current)
+            self._containers.remove(successor)
+            self._containers.create(sandbox, image["Id"], blueprint, name=successor)
+            faults.reached("docker.successor")
+            self._containers.remove(current)
+            faults.reached("docker.predecessor-gone")
+            self._connection.api.rename(successor, current)
+        if replaced is not None:
+            self.release(*replaced)
+
+    def release(self, image: str, base: str) -> None:
+        """Free the image and the base layer that a removed container stood on, where nothing else does."""
+        self._layers.drop_unnamed(image)
+        self._layers.release(base)
+
+    def discard(self, snapshot: str) -> None:
+        """See Engine.discard."""
+        found = self._layers.find(self._names.snapshot(snapshot))
+        if found is None:
+            return
+        self._layers.untag(self._names.snapshot(snapshot))
+        self._layers.release(found["Config"]["Labels"].get(naming.BASE, ""))
+
+    def listed(self) -> list[str]:
+        """Ids of all snapshots that have not been discarded."""
+        images = self._layers.listed(self._names.of_home("snapshot"))
+        prefix = self._names.snapshot("x")[:-1]
+        tags = [tag for image in images for tag in image.get("RepoTags") or ()]
+        return sorted(tag.removeprefix(prefix) for tag in tags if tag.startswith(prefix))
+
+    @contextlib.contextmanager
+    def reader(self, snapshot: str) -> Iterator[str]:
+        """A container to read the snapshot's files from; it never runs."""
+        image = self._inspect(snapshot)["Id"]
+        with self._containers.temporary("reader", image, [waiter.PATH]) as container:
+            yield container
+
+    def exists(self, snapshot: str) -> bool:
+        """Whether there is such a snapshot."""
+        return self._layers.find(self._names.snapshot(snapshot)) is not None
+
+    def _inspect(self, snapshot: str) -> dict[str, Any]:
+        found = self._layers.find(self._names.snapshot(snapshot))
+        if found is None:
+            raise NotFound(f"There is no snapshot {snapshot!r}.", "`sandbox snapshots ID` shows a sandbox's.")
+        return found
+
+    def _standing_on(self, container: str) -> tuple[str, str] | None:
+        """The image and the base of a container that is about to go."""
+        try:
+            says = self._connection.api.inspect_container(container)
+        except docker_errors.NotFound:
+            return None
+        return says["Image"], says["Config"]["Labels"][naming.BASE]
+
+    def _commit(self, container: str, name: str, snapshot: str, blueprint: Blueprint, *, pause: bool) -> None:
+        repository, _, tag = name.rpartition(":")
+        labels = self._names.labels("snapshot", id=snapshot, blueprint=blueprint.text(), base=blueprint.base)
+        self._connection.patiently(
+            lambda: self._connection.api.commit(
+                container, repository=repository, tag=tag, pause=pause, conf={"Labels": labels}
+            )
+        )
+
+    def _flatten(self, name: str, snapshot: str, blueprint: Blueprint) -> None:
+        """The same files as one layer, under the same name, with the same configuration."""
+        api = self._connection.api
+        deep = self._inspect(snapshot)["Id"]
+        marks = [f"LABEL {naming.HOME}={self._names.home} {naming.KIND}=flat"]
+        with self._containers.temporary("reader", deep, [waiter.PATH]) as source:
+            answer = api.import_image_from_data(api.export(source), changes=marks)
+        flat = str(json.loads(answer)["status"])
+        with self._containers.temporary("builder", flat, [waiter.PATH]) as copy:
+            self._commit(copy, name, snapshot, blueprint, pause=False)
+        self._layers.drop_unnamed(deep)
