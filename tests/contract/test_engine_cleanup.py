@@ -167,10 +167,19 @@ engine.create(CreateRequest({sandbox!r}, {boxes.image!r},
         elsewhere(place[0], home, source, check=False)
         engine.sweep()
         engine.destroy(sandbox)
-        # What the killed process had started may still be at work: it is found by the next sweep.
-        host.wait_until(lambda s=sandbox: engine.sweep() is not None and host.traces(s) == [], "all is swept")
+        sweep_until_gone(engine, sandbox)
     assert host.traces(home.name) == seen
     assert host.files_below(home) == files
+
+
+def sweep_until_gone(engine: Engine, sandbox: str) -> None:
+    """What a killed process had started may still be at work for a moment: the next sweep finds it."""
+
+    def gone() -> bool:
+        engine.sweep()
+        return host.traces(sandbox) == []
+
+    host.wait_until(gone, f"nothing of {sandbox} is left")
 
 
 def test_what_exists_is_listed(boxes: Boxes, engine: Engine) -> None:
