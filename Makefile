@@ -17,6 +17,8 @@ help: ## Say what there is
 
 demo: $(VENV)/.runtime ## Set up, then run the drill `kiro`: an agent deletes and recreates an environment
 	@scripts/install-missing runc:runc ssh-keygen:openssh-client
+	@# Where a Docker Engine is found, the drill takes it, and its image is built from Debian packages.
+	@if [ -n "$$DOCKER_HOST" ] || [ -S /var/run/docker.sock ]; then scripts/install-missing mmdebstrap:mmdebstrap; fi
 	$(BIN)/sandbox drill kiro
 
 test: $(VENV)/.dev ## Set up what the tests need, then run them all, on both engines
