@@ -55,8 +55,7 @@ def files_below(*roots: Path) -> list[str]:
 
 
 def _everything() -> Iterator[str]:
-    with open("/proc/self/mountinfo", errors="surrogateescape") as mounts:
-        yield from (f"mount {line.strip()}" for line in mounts)
+    yield from _mounts()
     for at, names, _ in os.walk("/sys/fs/cgroup"):
         yield from (f"cgroup {os.path.join(at, name)}" for name in names)
     for pid in _pids():
@@ -67,6 +66,19 @@ def _everything() -> Iterator[str]:
         with contextlib.suppress(OSError):
             yield from (f"network namespace {name}" for name in os.listdir(netns))
     yield from _docker()
+
+
+def _mounts() -> Iterator[str]:
+    """The mounts of every mount namespace that a process is in."""
+    seen = set()
+    for pid in _pids():
+        with contextlib.suppress(OSError):  # a process that ended meanwhile
+            namespace = os.readlink(f"/proc/{pid}/ns/mnt")
+            if namespace not in seen:
+                with open(f"/proc/{pid}/mountinfo", errors="surrogateescape") as mounts:
+                    lines = mounts.readlines()
+                seen.add(namespace)
+                yield from (f"mount {line.strip()}" for line in lines)
 
 
 def _docker() -> Iterator[str]:
