@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -83,6 +84,8 @@ def _mounts() -> Iterator[str]:
 
 def _docker() -> Iterator[str]:
     """What the Docker Engine holds, where one answers."""
+    if not _docker_answers():
+        return
     with contextlib.ExitStack() as stack:
         try:
             client = docker.from_env(timeout=60)
@@ -100,6 +103,15 @@ def _docker() -> Iterator[str]:
             yield f"volume {json.dumps(item)}"
         for item in api.networks():
             yield f"network {json.dumps(item)}"
+
+
+def _docker_answers() -> bool:
+    """Asked without the SDK, which leaves its socket open where nothing listens."""
+    address = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    if not address.startswith("unix://"):
+        return True
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(address.removeprefix("unix://")) == 0
 
 
 def _pids() -> list[int]:

@@ -72,8 +72,10 @@ def _try_overlay(scratch: Path) -> None:
     (scratch / "holder/from/file").write_text("seen through a redirect")
     overlay.set_redirect(scratch / "lower/to", "/from")
     lowers = [scratch / "lower", scratch / "holder"]
-    overlay.mount_chain(lowers, scratch / "upper", scratch / "work", scratch / "links", scratch / "merged")
-    (scratch / "merged/to/file").read_text()
+    overlay.mount_chain(
+        "sandbox-try", lowers, scratch / "upper", scratch / "work", scratch / "links", scratch / "merged"
+    )
+    (merged / "to/file").read_text()
 
 
 def _filter() -> Finding:
