@@ -14,7 +14,7 @@ from sandbox.spec import Limits
 from tests import host
 from tests.engines import Box, Boxes
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.every_image]
+pytestmark = pytest.mark.timeout(240)
 
 GIVEN = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
 """Put there by a container's runtime; not files of the image."""
@@ -29,6 +29,7 @@ def whole(box: Box) -> tuple[object, ...]:
     return box.out(FIND).splitlines(), *contents
 
 
+@pytest.mark.every_image
 def test_rm_rf_of_everything_then_rollback_brings_every_file_back(boxes: Boxes) -> None:
     box = boxes.create()
     before = whole(box)
@@ -103,6 +104,7 @@ def test_a_snapshot_changes_nothing_in_the_sandbox_and_its_processes_go_on(boxes
     host.wait_until(lambda: len(box.out("cat beat")) > size, "the process goes on")
 
 
+@pytest.mark.every_image
 def test_a_snapshot_is_one_instant_while_a_process_keeps_writing(boxes: Boxes) -> None:
     """The writer raises `first`, then `second`, in many files: at no instant do two neighbours differ by more."""
     box = boxes.create()
@@ -142,6 +144,7 @@ def test_a_command_that_runs_during_a_snapshot_ends_as_if_nothing_had_been(boxes
     assert [(result.exit_code, result.stdout) for result in results] == [(9, b"1\n2\n3\n4\n5\n6\n")]
 
 
+@pytest.mark.every_image
 def test_forks_are_independent_of_each_other_and_of_their_origin(boxes: Boxes) -> None:
     box = boxes.create()
     box.out("echo shared > state")
@@ -161,6 +164,7 @@ def test_forks_are_independent_of_each_other_and_of_their_origin(boxes: Boxes) -
     assert boxes.fork(snapshot, box).out("cat state app/main.py") == b"shared\nprint('report')\n"
 
 
+@pytest.mark.every_image
 def test_fork_of_a_fork_outlives_its_ancestors(boxes: Boxes, engine: Engine) -> None:
     box = boxes.create()
     box.out("echo one > generation; rm app/run.sh")
