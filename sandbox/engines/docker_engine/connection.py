@@ -74,18 +74,18 @@ class Connection:
         """
         url = f"{self.api.base_url}/v{self.api.api_version}/containers/{container}/archive"
         answer = self.api.head(url, params={"path": path}, timeout=60)
-        if answer.status_code == 404:
+        if not answer.ok:  # a file where a directory should be gives an internal error, and no words with it
+            self._raise_unless_nothing(container, path)
             return None
-        if not answer.ok:  # a file where a directory should be is no better answer than an internal error
-            return self._stated(container, path)
         return dict(json.loads(base64.b64decode(answer.headers["X-Docker-Container-Path-Stat"])))
 
-    def _stated(self, container: str, path: str) -> None:
-        """The same question in a way whose answer has words: nothing there, or the SDK's exception."""
+    def _raise_unless_nothing(self, container: str, path: str) -> None:
+        """Ask the same in a way whose answer has words; the SDK's exception, unless nothing can be there."""
         try:
             self.api.get_archive(container, path)[0].close()
         except docker_errors.APIError as error:
-            if "not a directory" not in str(error.explanation):
+            nothing = "Could not find the file" in str(error.explanation) or "not a directory" in str(error.explanation)
+            if not nothing:
                 raise
 
     @property
