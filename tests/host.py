@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -83,13 +84,9 @@ def _mounts() -> Iterator[str]:
 
 def _docker() -> Iterator[str]:
     """What the Docker Engine holds, where one answers."""
-    with contextlib.ExitStack() as stack:
-        try:
-            client = docker.from_env(timeout=60)
-            stack.callback(client.close)
-            client.ping()
-        except (docker.errors.DockerException, OSError):
-            return
+    if not _docker_listens():
+        return
+    with contextlib.closing(docker.from_env(timeout=60)) as client:
         api = client.api
         for item in api.containers(all=True):
             with contextlib.suppress(docker.errors.NotFound):  # another worker's, gone meanwhile
@@ -100,6 +97,14 @@ def _docker() -> Iterator[str]:
             yield f"volume {json.dumps(item)}"
         for item in api.networks():
             yield f"network {json.dumps(item)}"
+
+
+def _docker_listens() -> bool:
+    address = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    if not address.startswith("unix://"):
+        return True
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(address.removeprefix("unix://")) == 0
 
 
 def _pids() -> list[int]:
