@@ -97,9 +97,7 @@ def _read(ctx: Context, change: str, name: str) -> bytes:
         ) from error
 
 
-def evidence_digest(
-    evidence: Sequence[Evidence], rehearsals: Sequence[Rehearsal], hazards: Sequence[Hazard]
-) -> str:
+def evidence_digest(evidence: Sequence[Evidence], rehearsals: Sequence[Rehearsal], hazards: Sequence[Hazard]) -> str:
     """One digest over all that was found out about a change before people were asked (A3)."""
     document = {
         "evidence": [one.model_dump(mode="json") for one in evidence],
