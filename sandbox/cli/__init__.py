@@ -1,0 +1,21 @@
+"""The command line: parse, one call on the manager, render.
+
+Owns the words and the exit codes that scripts depend on. Must not decide or remember anything: what it
+prints, as text or as JSON, comes from the record that the manager gave. Nothing heavy is imported before a
+command needs it, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """The `sandbox` command: run it and end the process with its exit code."""
+    from sandbox.cli.app import run
+
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))

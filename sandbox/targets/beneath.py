@@ -169,21 +169,3 @@ def _names_to_remove(above: int, name: bytes, found: os.stat_result) -> list[byt
         return [os.fsencode(each) for each in os.listdir(inner)]
     finally:
         os.close(inner)
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory of our own durable."""
-    with opened(path) as handle:
-        os.fsync(handle)
-
-
-def write_durably(path: Path, content: bytes) -> None:
-    """Put a whole file in place atomically; durable when it returns."""
-    draft = path.with_name(path.name + ".new")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(handle, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(handle)
-    os.rename(draft, path)
-    sync_directory(path.parent)

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from sandbox import durable
 from sandbox.errors import InputError, SandboxError
-from sandbox.targets.beneath import sync_directory, write_durably
 from sandbox.targets.sight import Labels, Seen
 from sandbox.targets.tree_writer import copy
 from sandbox.targets.units import Unit
@@ -103,10 +103,10 @@ class RestorePoint:
     def seal(self, saved: Saved, base: Iterable[Entry]) -> None:
         """Make all of it durable; the mark that makes it valid is the caller's next step."""
         manifest.write(self.path / "base", base)
-        write_durably(self.path / "manifest", json.dumps(_encode(saved), indent=1).encode())
-        sync_directory(self.path / "content")
-        sync_directory(self.path)
-        sync_directory(self.path.parent)
+        durable.write(self.path / "manifest", json.dumps(_encode(saved), indent=1).encode())
+        durable.sync_directory(self.path / "content")
+        durable.sync_directory(self.path)
+        durable.sync_directory(self.path.parent)
 
     def validate(self) -> None:
         """From here on it can be restored from."""
@@ -134,7 +134,7 @@ class RestorePoint:
 
     def mark(self, mark: str, content: bytes = b"") -> None:
         """Set a mark, durable when it returns."""
-        write_durably(self.path / mark, content)
+        durable.write(self.path / mark, content)
 
     def read_mark(self, mark: str) -> bytes:
         return (self.path / mark).read_bytes()

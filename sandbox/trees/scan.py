@@ -103,7 +103,7 @@ def all_known(root_fd: int, ignore: Patterns, known: Known, *, even_racy: bool =
         memory = known.find(path, found, even_racy=even_racy)
         if memory is None or not (memory.current or _same_directory(walk, path, found, memory)):
             return False
-    return known.exhausted and known.fingerprint is not None
+    return known.all_found and known.fingerprint is not None
 
 
 def _same_directory(walk: Walk, path: bytes, found: os.stat_result, memory: Memory) -> bool:

@@ -66,6 +66,7 @@ class Known:
     def __init__(self, data: mmap.mmap | bytes = b"") -> None:
         self._data = data
         self._at = len(_MAGIC)
+        self._passed_by = False
         self._end = max(len(data) - _TRAILER, self._at)
 
     @property
@@ -76,11 +77,12 @@ class Known:
     def rewind(self) -> None:
         """Ask from the start again."""
         self._at = len(_MAGIC)
+        self._passed_by = False
 
     @property
-    def exhausted(self) -> bool:
-        """Every entry of the cache has been asked for or passed by."""
-        return self._at >= self._end
+    def all_found(self) -> bool:
+        """Every entry that is remembered has been asked for: none was passed by, none is left."""
+        return self._at >= self._end and not self._passed_by
 
     def find(self, path: bytes, found: os.stat_result, *, even_racy: bool = False) -> Memory | None:
         """What is remembered of a path, if anything; paths in ascending order only."""
@@ -97,6 +99,7 @@ class Known:
             if sort_key(canonical[:-1].rpartition(b"\0")[2]) > sort_key(path):
                 return None
             self._at = stop
+            self._passed_by = True
         return None
 
 

@@ -139,8 +139,7 @@ def members(chunks: Iterable[bytes]) -> Iterator[tuple[tarfile.TarInfo, IO[bytes
     """Every member with its content, which must be read before the next one is asked for."""
     with closing(io.BufferedReader(_Chunks(chunks), CHUNK)) as source:
         try:
-            opened = tarfile.open(fileobj=source, mode="r|", encoding="utf-8", errors="surrogateescape")
-            with opened as tar:
+            with tarfile.open(fileobj=source, mode="r|", encoding="utf-8", errors="surrogateescape") as tar:
                 for info in tar:
                     yield info, tar.extractfile(info) if info.isreg() else None
                     vars(tar)["members"] = []  # else it remembers every member of a tree that may have millions

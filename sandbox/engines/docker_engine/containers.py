@@ -8,7 +8,7 @@ that root can end what it started as somebody else. No MKNOD, NET_RAW, SYS_CHROO
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,6 +103,22 @@ class Containers:
             yield made["Id"]
         finally:
             self.remove(made["Id"])
+
+    def beside(self, kind: str, box: Box, command: list[str], capabilities: list[str]) -> AbstractContextManager[str]:
+        """A temporary container that shares a sandbox's processes, and nothing else.
+
+        It is made from the sandbox's original image, so its programs are there whatever the agent deleted.
+        """
+        return self.temporary(
+            kind,
+            box.blueprint.image_id,
+            command,
+            pid_mode=f"container:{box.id}",
+            cap_drop=["ALL"],
+            cap_add=capabilities,
+            security_opt=["no-new-privileges"],
+            read_only=True,
+        )
 
     def find(self, sandbox: str) -> Box:
         """The sandbox's container. Raises NotFound."""

@@ -88,16 +88,7 @@ class Killer:
         api = self._connection.api
         with (
             self._locks.hold(sandbox),
-            self._containers.temporary(
-                "killer",
-                box.blueprint.image_id,
-                ["sh", "-c", _SCRIPT, "sh", token],
-                pid_mode=f"container:{box.id}",
-                cap_drop=["ALL"],
-                cap_add=["KILL"],
-                security_opt=["no-new-privileges"],
-                read_only=True,
-            ) as killer,
+            self._containers.beside("killer", box, ["sh", "-c", _SCRIPT, "sh", token], ["KILL"]) as killer,
         ):
             api.pause(box.id)
             try:
