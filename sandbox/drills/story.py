@@ -125,7 +125,7 @@ def in_a_sandbox(scene: Scene) -> ChangeView:
     teller.line("again, told to bring everything back, and with `rm -rf /usr` besides")
     everything = agent_command("python3", "recreate", "/workspace", "all", "/usr")
     run = scene.manager.run(task.model_copy(update={"command": everything}), on_event=teller.event)
-    change = _proposed(teller, run)
+    change = _proposed(scene, run)
     teller.must("the sandbox lost its workspace and its /usr", "the agent looked", ok=_wiped(scene, run))
     _one_line(scene, change)
     _untouched(scene, started, before)
@@ -136,9 +136,12 @@ def _wiped(scene: Scene, run: RunRecord) -> bool:
     return b"agent: deleted /workspace and /usr" in scene.manager.logs(run.run)
 
 
-def _proposed(teller: Teller, run: RunRecord) -> ChangeView:
-    reason = f"{run.failure.step[:60]}: {run.failure.reason}" if run.failure else ""
-    teller.must("its checks pass and a change is proposed", f"{run.status} {reason}".strip(), ok=run.change is not None)
+def _proposed(scene: Scene, run: RunRecord) -> ChangeView:
+    came: str = run.status
+    if run.failure:
+        *_, said = [b"", *scene.manager.logs(run.run).splitlines()]
+        came = f"{run.status}: {run.failure.step[:40]}: {run.failure.reason}: {said.decode('utf-8', 'replace')}"
+    scene.teller.must("its checks pass and a change is proposed", came, ok=run.change is not None)
     if run.change is None:
         raise AssertionError("must() lets nothing else through")
     return run.change
@@ -246,7 +249,7 @@ def bad_change(scene: Scene) -> None:
         checks=(SUITE,),
         limits=Limits(timeout_s=300),
     )
-    change = _proposed(teller, scene.manager.run(task, on_event=teller.event))
+    change = _proposed(scene, scene.manager.run(task, on_event=teller.event))
     approve = _approver(scene, change)
     approve("alice", "alice")
     approve("bob", "bob")
