@@ -123,4 +123,4 @@ def outages(probes: Sequence[Probe]) -> Iterator[Outage]:
 
 def down_s(probes: Sequence[Probe]) -> float:
     """Seconds in outages; one that has not ended counts up to the last probe."""
-    return sum((outage.end or probes[-1].at) - outage.start for outage in outages(probes))
+    return sum(((outage.end or probes[-1].at) - outage.start for outage in outages(probes)), 0.0)
