@@ -61,7 +61,7 @@ def _overlay(root: Path) -> Finding:
         with tempfile.TemporaryDirectory(prefix=".sandbox-try-", dir=nearest) as scratch:
             in_private_mounts(lambda: _try_overlay(Path(scratch)))
     except OSError as error:
-        hint = "Put the home (SANDBOX_HOME) on ext4, xfs or btrfs; overlayfs needs Linux 5.8 or later."
+        hint = "Put the home (SANDBOX_HOME) on ext4, xfs or btrfs; Linux must be 5.10 or later."
         return Finding(False, f"overlayfs does not work on {nearest}: {error.strerror}.", hint)
     return Finding(True, f"overlayfs works on {nearest}")
 

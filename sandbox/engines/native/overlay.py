@@ -4,7 +4,8 @@ Owns mount options, whiteouts and `trusted.overlay.*` attributes. Must not know 
 
 Options: `redirect_dir=follow` obeys the redirects that we put in placement layers, while the kernel writes none of
 its own (renaming a directory that is not all the agent's gives EXDEV, and `mv` copies), so each layer can be
-read by itself. `metacopy=off`: a file in a layer is whole. `index=off`: layers may be copied.
+read by itself. `metacopy=off`: a file in a layer is whole. `index=off`: layers may be copied. `volatile`: nothing
+waits for the disk, since no sandbox outlives a crash of the machine; each mount has a fresh upper layer.
 """
 
 from __future__ import annotations
@@ -18,10 +19,7 @@ from sandbox.engines.native.kernel import mount
 
 _OPAQUE = "trusted.overlay.opaque"
 _REDIRECT = "trusted.overlay.redirect"
-_OPTIONS = "redirect_dir=follow,metacopy=off,index=off,xino=auto"
-
-MAX_LAYERS = 480
-"""The kernel takes 500 lower layers."""
+_OPTIONS = "redirect_dir=follow,metacopy=off,index=off,xino=auto,volatile"
 
 
 def mount_chain(lowers: Sequence[Path], upper: Path, work: Path, links: Path, target: Path) -> None:
