@@ -160,7 +160,7 @@ def _one_line(scene: Scene, change: ChangeView) -> None:
     scene.teller.measure("paths in the change set", len(entries))
 
 
-def _untouched(scene: Scene, since: float, before: dict[str, str]) -> None:
+def _untouched(scene: Scene, since: float, before: dict[str, str], name: str = "probes failed") -> None:
     """Production served all the time and has the same files."""
     scene.prober.settle()
     probes = scene.prober.probes(since)
@@ -168,7 +168,7 @@ def _untouched(scene: Scene, since: float, before: dict[str, str]) -> None:
     same = scene.production.files() == before
     scene.teller.step("production: zero failed probes", f"{failed} of {len(probes)} failed", ok=failed == 0)
     scene.teller.step("production: every file as before", "as before" if same else "changed", ok=same)
-    scene.teller.measure("probes failed", failed, says=f"of {len(probes)}")
+    scene.teller.measure(name, failed, says=f"of {len(probes)}")
 
 
 def signed_off(scene: Scene, change: ChangeView) -> None:
@@ -189,7 +189,7 @@ def signed_off(scene: Scene, change: ChangeView) -> None:
     _refused(scene, change, "the same person twice, with two keys, is refused")
     approve("bob", "bob")
     _drifted(scene, change)
-    _untouched(scene, started, before)
+    _untouched(scene, started, before, "probes failed while refused")
 
     promoted_at = time.monotonic()
     record = manager.promote(change.id)
