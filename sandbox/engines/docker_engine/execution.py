@@ -21,6 +21,7 @@ from sandbox.engines.docker_engine.connection import Connection
 from sandbox.engines.docker_engine.containers import Box, Containers
 from sandbox.engines.docker_engine.killing import Killer
 from sandbox.engines.docker_engine.memory import MemoryWatch
+from sandbox.engines.docker_engine.mending import mend
 from sandbox.engines.docker_engine.streams import ExecStream, Frames
 from sandbox.errors import EngineError, InputError, SandboxDied, SandboxError
 
@@ -30,6 +31,7 @@ _ASK_S = 0.4
 _DRAIN_S = 1.0
 _NOTED_S = 10
 _INIT = ('/exe":', '/docker-init":')
+_NO_DEVICES = "stat /dev/null"
 _NO_CWD = "chdir to cwd"
 _INIT_PLACES = ("/sbin/docker-init", "/usr/sbin/docker-init")
 _ROOT = (None, "root", "0", "0:0", "root:root")
@@ -45,6 +47,11 @@ class _Run:
     stderr: bytearray = field(default_factory=bytearray)
     timed_out: bool = False
     cancelled: bool = False
+
+    @property
+    def says(self) -> str:
+        """What came of it, as text: the engine's refusal, where it did not start."""
+        return bytes(self.stdout + self.stderr).decode("utf-8", "replace").strip()
 
     @property
     def killed(self) -> bool:
@@ -66,13 +73,19 @@ class Commands:
         box = self._containers.alive(request.sandbox)
         watch = MemoryWatch(self._connection, box.id)
         started = time.monotonic()
-        refusal = ""
-        for place, cwd in _ways(request, box.blueprint.cwd):
-            run = self._attempt(request, box, (place, cwd), started)
+        ways = list(_ways(request, box.blueprint.cwd))
+        refusal, mended = "", False
+        while ways:
+            run = self._attempt(request, box, ways[0], started)
             if self._has_started(run):
                 return self._result(request, box, run, started, watch)
-            refusal = bytes(run.stdout + run.stderr).decode("utf-8", "replace").strip()
-            if not any(name in refusal for name in _INIT) and (_NO_CWD not in refusal or request.cwd is not None):
+            refusal = run.says
+            if _NO_DEVICES in refusal and not mended:
+                mend(self._connection, self._containers, request.sandbox, box)
+                mended = True
+            elif any(name in refusal for name in _INIT) or (_NO_CWD in refusal and request.cwd is None):
+                ways.pop(0)
+            else:
                 break
         raise not_started(refusal, request.cwd, request.user)
 

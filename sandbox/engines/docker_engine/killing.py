@@ -88,23 +88,11 @@ class Killer:
         api = self._connection.api
         with (
             self._locks.hold(sandbox),
-            self._containers.temporary(
-                "killer",
-                box.blueprint.image_id,
-                ["sh", "-c", _SCRIPT, "sh", token],
-                pid_mode=f"container:{box.id}",
-                cap_drop=["ALL"],
-                cap_add=["KILL"],
-                security_opt=["no-new-privileges"],
-                read_only=True,
-            ) as killer,
+            self._containers.beside("killer", box, ["sh", "-c", _SCRIPT, "sh", token], ["KILL"]) as killer,
+            self._containers.frozen(box),
         ):
-            api.pause(box.id)
-            try:
-                api.start(killer)
-                code = int(api.wait(killer, timeout=_ANSWER_S)["StatusCode"])
-            finally:
-                api.unpause(box.id)
+            api.start(killer)
+            code = int(api.wait(killer, timeout=_ANSWER_S)["StatusCode"])
         if code not in (0, _NOT_THERE):
             raise docker_errors.DockerException(f"the killer ended with {code}")
         return code == 0

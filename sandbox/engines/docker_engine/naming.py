@@ -18,7 +18,7 @@ from sandbox.trees.entry import digest
 
 HOME = "sandbox.home"
 KIND = "sandbox.kind"
-"""`sandbox`, `snapshot`, `base`, `image`, or a temporary container: `builder`, `reader`, `killer`."""
+"""`sandbox`, `snapshot`, `base`, `image`, or a temporary container: `builder`, `reader`, `killer`, `mender`."""
 ID = "sandbox.id"
 """The sandbox or snapshot that a container or image is."""
 BLUEPRINT = "sandbox.blueprint"
@@ -29,7 +29,7 @@ OWNER = "sandbox.owner"
 DEFINITION = "sandbox.definition"
 """Digest of the definition that an image was built from."""
 
-TEMPORARY = ("builder", "reader", "killer")
+TEMPORARY = ("builder", "reader", "killer", "mender")
 
 
 @dataclass(frozen=True, slots=True)
