@@ -27,10 +27,10 @@ STAGED = b"staged"
 def prepare(root: int, path: Path, request: ApplyRequest, on_step: OnStep) -> None:
     """See `Target.prepare`. `path` is where `root` was opened, for messages."""
     preflight.check(root, path, request.changes, request.point)
-    _clear_leftovers(root, path, request.tag)
     on_step("save")
     point = RestorePoint(request.point)
     point.begin()
+    _clear_leftovers(root, path, request.tag)
     saved = _save(root, request, point)
     point.seal(saved, request.base.entries())
     on_step("validate")

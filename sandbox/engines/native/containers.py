@@ -51,7 +51,7 @@ class Containers:
         lowers = [Path(layer) for layer in state.origin.chain]
 
         def begin() -> int:
-            overlay.mount_chain(lowers, upper / "upper", upper / "work", links, files / "rootfs")
+            overlay.mount_chain(state.container, lowers, upper / "upper", upper / "work", links, files / "rootfs")
             # The runtime's container keeps the mount; with this thread our own view of it ends.
             return chosen.run(state.container, files, files / "pid")
 

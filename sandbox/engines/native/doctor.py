@@ -72,8 +72,9 @@ def _try_overlay(scratch: Path) -> None:
     (scratch / "holder/from/file").write_text("seen through a redirect")
     overlay.set_redirect(scratch / "lower/to", "/from")
     lowers = [scratch / "lower", scratch / "holder"]
-    overlay.mount_chain(lowers, scratch / "upper", scratch / "work", scratch / "links", scratch / "merged")
-    (scratch / "merged/to/file").read_text()
+    upper, work, links, merged = (scratch / name for name in ("upper", "work", "links", "merged"))
+    overlay.mount_chain("sandbox-try", lowers, upper, work, links, merged)
+    (merged / "to/file").read_text()
 
 
 def _filter() -> Finding:

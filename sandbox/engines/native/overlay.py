@@ -22,8 +22,8 @@ _REDIRECT = "trusted.overlay.redirect"
 _OPTIONS = "redirect_dir=follow,metacopy=off,index=off,xino=auto,volatile"
 
 
-def mount_chain(lowers: Sequence[Path], upper: Path, work: Path, links: Path, target: Path) -> None:
-    """Mount `upper` over `lowers` (the first is the topmost) at `target`.
+def mount_chain(name: str, lowers: Sequence[Path], upper: Path, work: Path, links: Path, target: Path) -> None:
+    """Mount `upper` over `lowers` (the first is the topmost) at `target`; `name` is shown in lists of mounts.
 
     Changes the working directory, so it belongs into `in_private_mounts`. The kernel takes one page of options:
     `links`, an empty directory, gets links with names of a few bytes to stand for the layers.
@@ -34,7 +34,7 @@ def mount_chain(lowers: Sequence[Path], upper: Path, work: Path, links: Path, ta
     os.symlink(work, links / "w")
     os.chdir(links)
     chain = ":".join(str(number) for number in range(len(lowers)))
-    mount("overlay", str(target), "overlay", f"lowerdir={chain},upperdir=u,workdir=w,{_OPTIONS}")
+    mount(name, str(target), "overlay", f"lowerdir={chain},upperdir=u,workdir=w,{_OPTIONS}")
 
 
 def make_whiteout(directory: int, name: str | bytes) -> None:

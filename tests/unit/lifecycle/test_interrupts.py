@@ -12,10 +12,9 @@ from sandbox.lifecycle.interrupts import deferred
 
 def test_an_interrupt_waits_until_the_work_is_done() -> None:
     done = False
-    with pytest.raises(KeyboardInterrupt):
-        with deferred():
-            os.kill(os.getpid(), signal.SIGINT)
-            done = True
+    with pytest.raises(KeyboardInterrupt), deferred():
+        os.kill(os.getpid(), signal.SIGINT)
+        done = True
     assert done
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
