@@ -146,7 +146,7 @@ def test_the_tripwire_trips_once_and_soon(root: Path, seen: _Seen) -> None:
         _by_agent("rm -rf workspace/app", root)
         started = time.monotonic()
         assert tripped.wait(5)
-        assert time.monotonic() - started < 1.5
+        assert time.monotonic() - started < 3
     assert watch.tripped
 
 
