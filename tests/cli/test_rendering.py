@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -84,8 +85,13 @@ def test_a_promotion_ends_with_the_code_of_its_outcome(fields: dict[str, object]
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_every_error_has_its_exit_code_and_document(
-    error: BaseException, code: int, capsys: pytest.CaptureFixture[str]
+    error: BaseException,
+    code: int,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert report(error, as_json=True) == code
     document = json.loads(capsys.readouterr().out)
     assert document["error"].keys() == {"kind", "says", "hint"}
