@@ -20,15 +20,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "not_on(engine, why): what this engine can't do, and why")
     config.addinivalue_line("markers", "every_image: on native, also with the image `host`, beside `base`")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "place" not in metafunc.fixturenames:
         return
-    unable = {mark.args[0] for mark in metafunc.definition.iter_markers("not_on")}
-    places = [(name, "base") for name in engine_names(metafunc.config) if name not in unable]
+    places = [(name, "base") for name in engine_names(metafunc.config)]
     if metafunc.definition.get_closest_marker("every_image") and ("native", "base") in places:
         places.append(("native", "host"))
     metafunc.parametrize("place", places, ids=["-".join(place) for place in places], scope="session")

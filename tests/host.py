@@ -100,6 +100,7 @@ def _docker() -> Iterator[str]:
 
 
 def _docker_listens() -> bool:
+    """Asked without the SDK, which leaves its socket open where nothing listens."""
     address = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
     if not address.startswith("unix://"):
         return True

@@ -51,7 +51,7 @@ class Containers:
         lowers = [Path(layer) for layer in state.origin.chain]
 
         def begin() -> int:
-            overlay.mount_chain(lowers, upper / "upper", upper / "work", links, files / "rootfs")
+            overlay.mount_chain(state.container, lowers, upper / "upper", upper / "work", links, files / "rootfs")
             # The runtime's container keeps the mount; with this thread our own view of it ends.
             return chosen.run(state.container, files, files / "pid")
 
@@ -68,11 +68,11 @@ class Containers:
     def root(self, state: SandboxState) -> int:
         """A handle on the sandbox's root directory. Raises SandboxDied."""
         if not self.alive(state):
-            raise verdicts.died()
+            raise verdicts.died(state.sandbox)
         try:
             return os.open(f"/proc/{state.pid}/root", os.O_PATH | os.O_DIRECTORY)
         except OSError as error:
-            raise verdicts.died() from error
+            raise verdicts.died(state.sandbox) from error
 
     def alive(self, state: SandboxState) -> bool:
         """Whether its PID 1 lives: not only a process of that number, and not one about to end."""

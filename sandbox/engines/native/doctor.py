@@ -61,7 +61,7 @@ def _overlay(root: Path) -> Finding:
         with tempfile.TemporaryDirectory(prefix=".sandbox-try-", dir=nearest) as scratch:
             in_private_mounts(lambda: _try_overlay(Path(scratch)))
     except OSError as error:
-        hint = "Put the home (SANDBOX_HOME) on ext4, xfs or btrfs; overlayfs needs Linux 5.8 or later."
+        hint = "Put the home (SANDBOX_HOME) on ext4, xfs or btrfs; Linux must be 5.10 or later."
         return Finding(False, f"overlayfs does not work on {nearest}: {error.strerror}.", hint)
     return Finding(True, f"overlayfs works on {nearest}")
 
@@ -72,8 +72,9 @@ def _try_overlay(scratch: Path) -> None:
     (scratch / "holder/from/file").write_text("seen through a redirect")
     overlay.set_redirect(scratch / "lower/to", "/from")
     lowers = [scratch / "lower", scratch / "holder"]
-    overlay.mount_chain(lowers, scratch / "upper", scratch / "work", scratch / "links", scratch / "merged")
-    (scratch / "merged/to/file").read_text()
+    upper, work, links, merged = (scratch / name for name in ("upper", "work", "links", "merged"))
+    overlay.mount_chain("sandbox-try", lowers, upper, work, links, merged)
+    (merged / "to/file").read_text()
 
 
 def _filter() -> Finding:

@@ -112,7 +112,7 @@ class NativeEngine:
         runtime, group = self._containers.runtime(state), self._containers.group(state)
         result = executing.run(runtime, state.container, process, group, request)
         if not self._containers.alive(state):
-            raise verdicts.died()
+            raise verdicts.died(state.sandbox)
         return result
 
     def shell(self, request: ShellRequest) -> int:
@@ -145,7 +145,7 @@ class NativeEngine:
         with self._store.holding(request.sandbox):
             state = self._store.sandbox(request.sandbox)
             if not self._containers.alive(state):
-                raise verdicts.died()
+                raise verdicts.died(state.sandbox)
             self._snapshots.take(state, request.snapshot, self._containers.group(state))
 
     def restore(self, request: RestoreRequest) -> None:

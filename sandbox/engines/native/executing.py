@@ -158,7 +158,7 @@ class _Command:
             try:
                 self._group.make()
             except FileNotFoundError as error:
-                raise verdicts.died() from error
+                raise verdicts.died(self._request.sandbox) from error
             try:
                 streams = self._watch(Path(scratch))
             except BaseException:
@@ -247,7 +247,7 @@ class _Command:
             case "paused":
                 raise Paused
             case "died":
-                raise verdicts.died()
+                raise verdicts.died(self._request.sandbox)
         raise EngineError(f"{self._runtime.name} can't run a command in the sandbox: {' '.join(says.split())}")
 
     def _seconds(self) -> float:

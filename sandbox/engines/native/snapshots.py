@@ -10,11 +10,14 @@ import json
 import os
 from pathlib import Path
 
-from sandbox.engines.native import cloning, removal
+from sandbox.engines.native import cloning, flattening, removal
 from sandbox.engines.native.cgroups import Group
 from sandbox.engines.native.cloning import Cloner, Index
-from sandbox.engines.native.store import SandboxState, SnapshotState, Store
+from sandbox.engines.native.store import Origin, SandboxState, SnapshotState, Store
 from sandbox.errors import InputError
+
+MAX_SNAPSHOT_LAYERS = 32
+"""Snapshots in one chain, one for each rollback or fork that was gone on from; looking a name up asks each."""
 
 
 class Snapshots:
@@ -35,9 +38,8 @@ class Snapshots:
                 cloner = Cloner(previous, known, mapped=cloning.shares_mappings(group.pids()))
                 cloner.clone(Path(state.upper, "upper"), fresh / "tree")
             (fresh / "index.json").write_text(json.dumps(cloner.index), encoding="utf-8")
-            origin = state.origin.model_copy(
-                update={"chain": (str(layer / "tree"), *state.origin.chain)}
-            )  # fmt: skip
+            chain = [str(layer / "tree"), *self._below(state.origin, fresh, layer)]
+            origin = state.origin.model_copy(update={"chain": tuple(chain)})
             with self._store.locked():
                 os.rename(fresh, layer)
                 self._store.put_snapshot(SnapshotState(snapshot=snapshot, sandbox=state.sandbox, origin=origin))
@@ -54,3 +56,11 @@ class Snapshots:
             return layer / "tree", json.loads((layer / "index.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None, {}
+
+    def _below(self, origin: Origin, fresh: Path, layer: Path) -> list[str]:
+        """The chain below the new copy: as it was, or with all snapshots in it made one where they are many."""
+        above = len(origin.chain) - origin.base_layers
+        if above < MAX_SNAPSHOT_LAYERS:
+            return list(origin.chain)
+        flattening.flatten([Path(path) for path in origin.chain[:above]], fresh / "below")
+        return [str(layer / "below"), *origin.chain[above:]]

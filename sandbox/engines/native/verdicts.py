@@ -45,7 +45,7 @@ def start_failure(runtime: str, says: str) -> EngineError:
     return EngineError(f"{runtime} can't start the sandbox: {line}.", "Run `sandbox doctor` to see what is missing.")
 
 
-def died() -> SandboxDied:
+def died(sandbox: str) -> SandboxDied:
     """The error for a sandbox whose container is gone."""
     hint = "Roll it back to a snapshot (`sandbox rollback`), or destroy it."
-    return SandboxDied("The sandbox's container is not running any more (killed, or the machine was restarted).", hint)
+    return SandboxDied(f"The container of sandbox {sandbox} is dead: it was killed, or the machine restarted.", hint)
