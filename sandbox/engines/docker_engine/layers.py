@@ -53,10 +53,13 @@ class Layers:
                 self.untag(self._names.base(base))
             self._locks.forget(self.lock(base))
 
-    def untag(self, image: str) -> None:
-        """Remove a name; the image goes with it, or with the last container or image that stands on it."""
+    def untag(self, image: str, *, force: bool = True) -> None:
+        """Remove a name; the image goes with it, or with the last container or image that stands on it.
+
+        Without `force` an image that a container stands on is left alone.
+        """
         try:
-            self._connection.api.remove_image(image, force=True)
+            self._connection.api.remove_image(image, force=force)
         except docker_errors.NotFound:
             pass
         except docker_errors.APIError as error:
