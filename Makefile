@@ -17,11 +17,13 @@ help: ## Say what there is
 
 demo: $(VENV)/.runtime ## Set up, then run the drill `kiro`: an agent deletes and recreates an environment
 	@scripts/install-missing runc:runc ssh-keygen:openssh-client
+	@# Where a Docker Engine is found, the drill takes it, and its image is built from Debian packages.
+	@if [ -n "$$DOCKER_HOST" ] || [ -S /var/run/docker.sock ]; then scripts/install-missing mmdebstrap:mmdebstrap; fi
 	$(BIN)/sandbox drill kiro
 
 test: $(VENV)/.dev ## Set up what the tests need, then run them all, on both engines
 	@scripts/install-missing runc:runc mmdebstrap:mmdebstrap ssh-keygen:openssh-client catatonit:catatonit
-	scripts/with-docker $(BIN)/python $(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+	scripts/with-docker $(BIN)/python $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## Lint, formatting, types
 	$(BIN)/ruff check .
@@ -36,7 +38,10 @@ clean: ## Remove what the other commands made here
 	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 
 $(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "Python 3.11 or newer is needed. Say where it is: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	    { rm -rf $(VENV); echo "Python's venv is needed (Debian: apt-get install python3-venv)." >&2; exit 1; }
 
 $(VENV)/.runtime: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .

@@ -28,6 +28,7 @@ from sandbox.lifecycle import (
     promotion,
     recovery,
     restoring,
+    reviews,
     runs,
     sessions,
     views,
@@ -276,9 +277,9 @@ class Manager:
         """Every change, oldest first, without its entries."""
         return views.all_changes(self.context)
 
-    def review(self, change: str) -> Review:
-        """What a person needs to decide, in reading order."""
-        return views.show_review(self.context, promotion.stored_change(self.context, change))
+    def review(self, change: str, *, full: bool = False) -> Review:
+        """What a person needs to decide, in reading order; `full`: with no difference cut."""
+        return reviews.show(self.context, promotion.stored_change(self.context, change), full=full)
 
     def approve(self, change: str, *, person: str, key: str | Path, digest: str | None = None) -> ChangeView:
         """Sign a change's request as one person. `digest`: what the person typed, held against the change's."""

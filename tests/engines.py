@@ -6,9 +6,9 @@ Owns how a test gets an engine and a sandbox. An engine that can't be had is a f
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -33,6 +33,7 @@ from tests.trees import PRINT, READER, Hashing, entries_printed, fresh, plain_tr
 ENGINES = ("native", "docker")
 LIMITS = Limits(cpus=2, memory_mb=256, pids=128)
 PYTHON = "python3"
+T = TypeVar("T")
 
 
 def open_engine(name: str, home: Path) -> Engine:
@@ -156,6 +157,7 @@ class Registry:
         self.homes: dict[str, Path] = {}
         self.engines: dict[str, Engine] = {}
         self.shared: dict[tuple[str, str], tuple[Boxes, Box]] = {}
+        self.kept: dict[Hashable, Any] = {}
 
     def engine(self, name: str, image: str) -> Engine:
         if name not in self.engines:
@@ -172,6 +174,13 @@ class Registry:
             boxes = Boxes(self.engine(name, image), image, self.scratch / f"shared-{name}-{image}")
             self.shared[name, image] = boxes, boxes.create()
         return self.shared[name, image][1]
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` gives, made once in a session."""
+        if key not in self.kept:
+            self.kept[key] = make()
+        made: T = self.kept[key]
+        return made
 
     def close(self) -> list[str]:
         """End everything; a line for each thing that is left afterwards."""

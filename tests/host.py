@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -55,8 +56,7 @@ def files_below(*roots: Path) -> list[str]:
 
 
 def _everything() -> Iterator[str]:
-    with open("/proc/self/mountinfo", errors="surrogateescape") as mounts:
-        yield from (f"mount {line.strip()}" for line in mounts)
+    yield from _mounts()
     for at, names, _ in os.walk("/sys/fs/cgroup"):
         yield from (f"cgroup {os.path.join(at, name)}" for name in names)
     for pid in _pids():
@@ -69,15 +69,24 @@ def _everything() -> Iterator[str]:
     yield from _docker()
 
 
+def _mounts() -> Iterator[str]:
+    """The mounts of every mount namespace that a process is in."""
+    seen = set()
+    for pid in _pids():
+        with contextlib.suppress(OSError):  # a process that ended meanwhile
+            namespace = os.readlink(f"/proc/{pid}/ns/mnt")
+            if namespace not in seen:
+                with open(f"/proc/{pid}/mountinfo", errors="surrogateescape") as mounts:
+                    lines = mounts.readlines()
+                seen.add(namespace)
+                yield from (f"mount {line.strip()}" for line in lines)
+
+
 def _docker() -> Iterator[str]:
     """What the Docker Engine holds, where one answers."""
-    with contextlib.ExitStack() as stack:
-        try:
-            client = docker.from_env(timeout=60)
-            stack.callback(client.close)
-            client.ping()
-        except (docker.errors.DockerException, OSError):
-            return
+    if not _docker_listens():
+        return
+    with contextlib.closing(docker.from_env(timeout=60)) as client:
         api = client.api
         for item in api.containers(all=True):
             with contextlib.suppress(docker.errors.NotFound):  # another worker's, gone meanwhile
@@ -88,6 +97,15 @@ def _docker() -> Iterator[str]:
             yield f"volume {json.dumps(item)}"
         for item in api.networks():
             yield f"network {json.dumps(item)}"
+
+
+def _docker_listens() -> bool:
+    """Asked without the SDK, which leaves its socket open where nothing listens."""
+    address = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    if not address.startswith("unix://"):
+        return True
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(address.removeprefix("unix://")) == 0
 
 
 def _pids() -> list[int]:

@@ -1,0 +1,24 @@
+"""The command line: parse, one call on the manager, render.
+
+Owns the words and the exit codes that scripts depend on. Must not decide or remember anything: what it
+prints, as text or as JSON, comes from the record that the manager gave. Nothing heavy is imported before a
+command needs it, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """The `sandbox` command: run it and end the process with its exit code."""
+    from sandbox.cli.app import run
+
+    # Being told to end is an interrupt like Ctrl-C: what is under way is undone first.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))

@@ -16,7 +16,16 @@ from sandbox.drills.outcome import DrillRecord
 from sandbox.drills.prober import Prober
 from sandbox.drills.production import Production
 from sandbox.drills.report import Timeline, write_report
-from sandbox.drills.stage import LAUNCHER, make_keys, managed, policy, scratch_folder, terminable, write_config
+from sandbox.drills.stage import (
+    LAUNCHER,
+    make_keys,
+    make_ready,
+    managed,
+    policy,
+    scratch_folder,
+    terminable,
+    write_config,
+)
 from sandbox.drills.telling import OtherwiseThanTold, Teller, table
 from sandbox.errors import SandboxError
 from sandbox.wiring import EngineChoice
@@ -92,6 +101,7 @@ def _set_up(stack: ExitStack, folder: Path, engine: EngineChoice, teller: Teller
         },
     )
     manager = stack.enter_context(managed(folder, engine, teller.line))
+    make_ready(manager, teller.line)
     prober = stack.enter_context(Prober(production.port, answers))
     incident = stack.enter_context(Prober(throwaway.port, answers))
     rows = sum(answer.rows for answer in answers.values())

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from sandbox.errors import InputError, SandboxError
+from sandbox.errors import EngineUnavailable, InputError, SandboxError
 from sandbox.lifecycle.interrupts import deferred
 from sandbox.manager import Manager
 from sandbox.wiring import EngineChoice
@@ -31,6 +31,8 @@ KEYS = {
 }
 """Key file → person and comment. Alice has two; carol launches."""
 LAUNCHER = "carol"
+IMAGES = {"native": "host", "docker": "base"}
+"""What a task that names no image runs on."""
 
 
 @contextmanager
@@ -48,13 +50,17 @@ def scratch_folder() -> Iterator[Path]:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does, so that it cleans up; a handler that is there already stays."""
+    """SIGTERM ends the block as Ctrl-C does, so that it cleans up; a second one waits for that like the first.
+
+    A handler that is there already stays.
+    """
     main = threading.current_thread() is threading.main_thread()
     if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
 
     def stop(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, stop)
@@ -100,6 +106,18 @@ def managed(folder: Path, engine: EngineChoice, say: Callable[[str], None]) -> I
         finally:
             with deferred():
                 _clear(manager, say)
+
+
+def make_ready(manager: Manager, say: Callable[[str], None]) -> None:
+    """The engine answers and its usual image is built, so that the acts measure only themselves.
+
+    Raises EngineUnavailable.
+    """
+    found = manager.doctor()
+    if found.engine is None:
+        missing = next((one for one in found.findings if not one.ok), None)
+        raise EngineUnavailable(missing.says if missing else "No engine can be used.", missing.hint if missing else "")
+    manager.build_image(IMAGES[found.engine], say)
 
 
 def _clear(manager: Manager, say: Callable[[str], None]) -> None:

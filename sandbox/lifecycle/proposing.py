@@ -14,12 +14,10 @@ from sandbox.lifecycle import cleanroom, sealing
 from sandbox.lifecycle import hazards as suspicion
 from sandbox.lifecycle.context import CHANGE, Context
 from sandbox.lifecycle.events import ChangeSealed, OnEvent
-from sandbox.lifecycle.requests import evidence_digest, make_request
-from sandbox.lifecycle.review import sealed_document
+from sandbox.lifecycle.requests import evidence_digest, expiry, make_request
+from sandbox.lifecycle.reviews import document as review_document
 from sandbox.lifecycle.sealing import Sealed
-from sandbox.lifecycle.subject import Subject
-from sandbox.lifecycle.views import shown
-from sandbox.records import Decision, Evidence, Failure, Hazard, Rehearsal, SandboxRecord, StoredChange
+from sandbox.records import Evidence, Failure, Hazard, Rehearsal, SandboxRecord, StoredChange
 from sandbox.spec import Check
 from sandbox.trees.patterns import Patterns
 
@@ -103,17 +101,16 @@ def _request(
         asked=asked,
         image_digest=record.image_digest,
         created_at=made_at,
-        expires_at=made_at,
+        expires_at=expiry(ctx, sealed, made_at),
         request="",
         targets=tuple(part.delta.model_copy(update={"entries": ()}) for part in sealed.targets),
         hazards=hazards,
         evidence=evidence,
         rehearsals=rehearsals,
     )
-    proof = evidence_digest(evidence, rehearsals)
-    document = _document(record, sealed, draft)
-    request, digest = make_request(ctx, sealed, record.launcher, proof, document, made_at)
-    change = draft.model_copy(update={"expires_at": request.expires_at, "request": digest})
+    proof = evidence_digest(evidence, rehearsals, hazards)
+    document = review_document(record, sealed, draft)
+    change = draft.model_copy(update={"request": make_request(ctx, sealed, draft, proof, document)})
     ctx.ledger.put(
         CHANGE,
         change.id,
@@ -125,19 +122,3 @@ def _request(
         evidence=proof,
     )
     return change
-
-
-def _document(record: SandboxRecord, sealed: Sealed, draft: StoredChange) -> bytes:
-    """The review document, from what is fixed now."""
-    undecided = Decision(allowed=False, reasons=())
-    view = shown(draft, tuple(part.delta for part in sealed.targets), (), undecided)
-    subjects = [
-        Subject(part.delta, part.changes, part.base, sealed.blobs, part.spec, alone=len(sealed.targets) == 1)
-        for part in sealed.targets
-    ]
-    circumstances = [
-        ("image", f"{record.image} ({record.image_digest[:12]})"),
-        ("engine", record.engine),
-        ("network", record.network),
-    ]
-    return sealed_document(view, subjects, circumstances)

@@ -20,7 +20,7 @@ from sandbox.lifecycle.context import Context
 from sandbox.lifecycle.policies import policy_of
 from sandbox.lifecycle.sealing import Sealed
 from sandbox.lifecycle.signing import request_bytes
-from sandbox.records import Evidence, Rehearsal, Request, RequestTarget
+from sandbox.records import Evidence, Hazard, Rehearsal, Request, RequestTarget, StoredChange
 
 REQUEST = "request.json"
 REVIEW = "review.txt"
@@ -28,12 +28,16 @@ APPROVE_WITHIN_S = 86400.0
 """For a change none of whose targets names a policy; nobody can approve it anyway."""
 
 
-def make_request(
-    ctx: Context, sealed: Sealed, launcher: str, evidence: str, document: bytes, made_at: datetime
-) -> tuple[Request, str]:
-    """Write the review document and the request, durable; the request and the SHA-256 of its exact bytes."""
+def expiry(ctx: Context, sealed: Sealed, made_at: datetime) -> datetime:
+    """Until when people may sign a request made at `made_at`: the shortest window of its policies."""
+    policies = [policy_of(ctx, part.spec) for part in sealed.targets]
+    windows = [policy.approve_within_s for policy in policies if policy]
+    return made_at + timedelta(seconds=min(windows, default=APPROVE_WITHIN_S))
+
+
+def make_request(ctx: Context, sealed: Sealed, draft: StoredChange, evidence: str, document: bytes) -> str:
+    """Write the review document and the request, durable; the SHA-256 of the request's exact bytes."""
     policies = {part.spec.name: policy_of(ctx, part.spec) for part in sealed.targets}
-    windows = [policy.approve_within_s for policy in policies.values() if policy]
     request = Request(
         change=sealed.id,
         digest=sealed.digest,
@@ -50,16 +54,16 @@ def make_request(
         ),
         evidence=evidence,
         review=hashlib.sha256(document).hexdigest(),
-        launcher=launcher,
+        launcher=draft.launcher,
         nonce=secrets.token_hex(16),
-        made_at=made_at,
-        expires_at=made_at + timedelta(seconds=min(windows, default=APPROVE_WITHIN_S)),
+        made_at=draft.created_at,
+        expires_at=draft.expires_at,
         version=sandbox.__version__,
     )
     exact = request_bytes(request)
     durable.write(sealed.directory / REVIEW, document)
     durable.write(sealed.directory / REQUEST, exact)
-    return request, hashlib.sha256(exact).hexdigest()
+    return hashlib.sha256(exact).hexdigest()
 
 
 def load_request(ctx: Context, change: str, recorded: str) -> tuple[Request, bytes]:
@@ -93,10 +97,11 @@ def _read(ctx: Context, change: str, name: str) -> bytes:
         ) from error
 
 
-def evidence_digest(evidence: Sequence[Evidence], rehearsals: Sequence[Rehearsal]) -> str:
-    """One digest over all that the clean room found (A3)."""
+def evidence_digest(evidence: Sequence[Evidence], rehearsals: Sequence[Rehearsal], hazards: Sequence[Hazard]) -> str:
+    """One digest over all that was found out about a change before people were asked (A3)."""
     document = {
         "evidence": [one.model_dump(mode="json") for one in evidence],
         "rehearsals": [one.model_dump(mode="json") for one in rehearsals],
+        "hazards": [one.model_dump(mode="json") for one in hazards],
     }
     return hashlib.sha256(rfc8785.dumps(document)).hexdigest()

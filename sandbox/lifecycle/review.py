@@ -225,8 +225,6 @@ def _who(view: ChangeView, circumstances: Iterable[tuple[str, str]]) -> Iterator
     yield f"  run        {view.run or 'none: proposed by hand'}"
     if view.created_at:
         yield f"  sealed     {_time(view.created_at)}"
-    if view.expires_at:
-        yield f"  sign by    {_time(view.expires_at)}"
     yield from (f"  {word:<9}  {value}" for word, value in circumstances)
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from sandbox.clock import now
 from sandbox.errors import SandboxError
 from sandbox.lifecycle.context import CHANGE, Context
-from sandbox.lifecycle.requests import load_request, load_review
-from sandbox.lifecycle.review import Review, review
 from sandbox.lifecycle.rulings import rule
 from sandbox.lifecycle.sealing import load
 from sandbox.lifecycle.votes import judged
@@ -55,9 +52,3 @@ def all_changes(ctx: Context) -> tuple[ChangeView, ...]:
         except SandboxError as error:
             found.append(shown(stored, stored.targets, (), Decision(allowed=False, reasons=(error.says,))))
     return tuple(found)
-
-
-def show_review(ctx: Context, stored: StoredChange) -> Review:
-    """The document that people sign, with the verdict as of now around it."""
-    request, _ = load_request(ctx, stored.id, stored.request)
-    return review(view(ctx, stored), load_review(ctx, stored.id, request), now(), viewer=ctx.launcher)

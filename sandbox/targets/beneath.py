@@ -27,6 +27,10 @@ FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 """What opening gives where a component is missing, is no directory, or is a link."""
 
+FEW = 64
+"""Up to so many files are flushed one by one; more of them with the whole file system, which is much faster but
+waits for what others write too."""
+
 _NOREPLACE = 1
 _EXCHANGE = 2
 
@@ -138,6 +142,13 @@ def can_exchange(handle: int) -> bool:
     return True
 
 
+def sync_file_system(handle: int) -> None:
+    """Make all that was written to the file system of a directory durable, in one go."""
+    if ctypes.CDLL(None, use_errno=True).syncfs(handle) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
 def remove_tree(handle: int, name: bytes) -> None:
     """Remove a name and all that is below it; nothing to do where it is missing. Links are removed, not followed."""
     pending = [name]
@@ -169,21 +180,3 @@ def _names_to_remove(above: int, name: bytes, found: os.stat_result) -> list[byt
         return [os.fsencode(each) for each in os.listdir(inner)]
     finally:
         os.close(inner)
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory of our own durable."""
-    with opened(path) as handle:
-        os.fsync(handle)
-
-
-def write_durably(path: Path, content: bytes) -> None:
-    """Put a whole file in place atomically; durable when it returns."""
-    draft = path.with_name(path.name + ".new")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(handle, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(handle)
-    os.rename(draft, path)
-    sync_directory(path.parent)

@@ -17,6 +17,12 @@ from sandbox.trees.entry import ROOT, Entry, parent_of
 _UNCHANGED = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789./_")
 _PLAIN = frozenset(range(32, 127))
 
+# Debian has setfattr in a package that is rarely there; Python is, since this is written in it.
+_SET_ATTRIBUTE = "python3 -c 'import os, sys; os.setxattr(sys.argv[1], sys.argv[2], bytes.fromhex(sys.argv[3]))'"
+_REMOVE_ATTRIBUTE = (
+    "python3 -c 'import os, sys; sys.argv[2] in os.listxattr(sys.argv[1]) and os.removexattr(*sys.argv[1:])'"
+)
+
 
 def steps(target: Path, point: RestorePoint, saved: Saved) -> tuple[str, ...]:
     """The commands, in order."""
@@ -67,7 +73,7 @@ def _finish(entry: Entry, saved: Saved) -> Iterator[str]:
     yield f"chown -h {entry.uid}:{entry.gid} {path}"
     if entry.kind != "link":
         for name, value in (*saved.labels(entry.path), *entry.xattrs):
-            yield f"setfattr -n {_quoted(name, inside=False)} -v 0x{value.hex()} {path}"
+            yield _set_attribute(path, name, value)
         yield f"chmod {entry.mode:04o} {path}"
     if (time := saved.mtime_ns(entry.path)) is not None:
         yield f"touch -h -m -d @{time // 10**9}.{time % 10**9:09d} {path}"
@@ -80,10 +86,14 @@ def _in_place(unit: Unit) -> Iterator[str]:
     wanted = dict(before.xattrs)
     for name, _ in after.xattrs:
         if name not in wanted:
-            yield f"setfattr -x {_quoted(name, inside=False)} {path} || true"
+            yield f"{_REMOVE_ATTRIBUTE} {path} {_quoted(name, inside=False)}"
     for name, value in before.xattrs:
-        yield f"setfattr -n {_quoted(name, inside=False)} -v 0x{value.hex()} {path}"
+        yield _set_attribute(path, name, value)
     yield f"chmod {before.mode:04o} {path}"
+
+
+def _set_attribute(path: str, name: bytes, value: bytes) -> str:
+    return f"{_SET_ATTRIBUTE} {path} {_quoted(name, inside=False)} '{value.hex()}'"
 
 
 def _quoted(data: bytes, *, inside: bool = True) -> str:

@@ -19,6 +19,7 @@ from sandbox.records import Hazard
 from sandbox.targets.base import ApplyRequest, Base, Drift, OnStep, Restoration, Target
 from sandbox.targets.beneath import opened
 from sandbox.targets.tree_writer import Source, write_tree
+from sandbox.trees.bases import BaseStore, OnProgress, StoredBase
 from sandbox.trees.changes import predict
 from sandbox.trees.entry import Change, Entry
 from sandbox.trees.manifest import fingerprint
@@ -86,6 +87,9 @@ class _Rehearsal:
     def lease(self) -> AbstractContextManager[None]:
         return self._target.lease()
 
+    def capture(self, bases: BaseStore, on_progress: OnProgress | None = None) -> StoredBase:
+        return self._target.capture(bases, on_progress)
+
     def check(self, base: Base) -> Drift:
         flat = _Flat(base)
         drift = self._target.check(flat)
@@ -109,6 +113,9 @@ class _Rehearsal:
 
     def rehearsal(self, base: Base, scratch: Path) -> Target:
         return self._target.rehearsal(base, scratch)
+
+    def manual_steps(self, point: Path) -> tuple[str, ...]:
+        return self._target.manual_steps(point)
 
     def settle(self, point: Path) -> None:
         self._target.settle(point)

@@ -103,7 +103,7 @@ def all_known(root_fd: int, ignore: Patterns, known: Known, *, even_racy: bool =
         memory = known.find(path, found, even_racy=even_racy)
         if memory is None or not (memory.current or _same_directory(walk, path, found, memory)):
             return False
-    return known.exhausted and known.fingerprint is not None
+    return known.all_found and known.fingerprint is not None
 
 
 def _same_directory(walk: Walk, path: bytes, found: os.stat_result, memory: Memory) -> bool:
@@ -138,10 +138,16 @@ def items(
 
 
 def chunks(fd: int, size: int) -> Iterator[bytes]:
-    """The bytes of an open file, from where it stands to its end; none is larger than `size` + 1 bytes."""
+    """The bytes of an open file of `size` bytes, from its start; none is larger than `size` + 1 bytes.
+
+    What a file grew by meanwhile is not read: its size tells.
+    """
     step = min(size + 1, _CHUNK)
     while data := os.read(fd, step):
         yield data
+        size -= len(data)
+        if size == 0:
+            return
 
 
 def read_xattrs(fd: int) -> tuple[tuple[bytes, bytes], ...]:

@@ -45,6 +45,9 @@ def words(box: Box) -> list[str]:
 
 
 def test_destroy_leaves_nothing(boxes: Boxes, engine: Engine, home: Path) -> None:
+    first = boxes.create()  # makes what an engine keeps for all sandboxes, such as a file to lock
+    engine.discard(first.snapshot())
+    engine.destroy(first.id)
     files, seen = host.files_below(home), host.traces(home.name)
     box = boxes.create()
     names = words(box)
@@ -55,8 +58,8 @@ def test_destroy_leaves_nothing(boxes: Boxes, engine: Engine, home: Path) -> Non
     box.rollback(snapshots[0])
     names += words(box)
     kinds = {line.split()[0] for line in host.traces(*names)}
-    assert kinds & {"mount", "container"}, "or this test would not see what is left"
-    assert "cgroup" in kinds
+    assert "cgroup" in kinds, "or this test would not see what is left"
+    assert "container" in kinds or host.files_below(home) != files
     engine.destroy(fork.id)
     engine.destroy(box.id)
     for snapshot in snapshots:
@@ -164,10 +167,19 @@ engine.create(CreateRequest({sandbox!r}, {boxes.image!r},
         elsewhere(place[0], home, source, check=False)
         engine.sweep()
         engine.destroy(sandbox)
-        engine.sweep()
-        assert host.traces(sandbox) == []
+        sweep_until_gone(engine, sandbox)
     assert host.traces(home.name) == seen
     assert host.files_below(home) == files
+
+
+def sweep_until_gone(engine: Engine, sandbox: str) -> None:
+    """What a killed process had started may still be at work for a moment: the next sweep finds it."""
+
+    def gone() -> bool:
+        engine.sweep()
+        return host.traces(sandbox) == []
+
+    host.wait_until(gone, f"nothing of {sandbox} is left")
 
 
 def test_what_exists_is_listed(boxes: Boxes, engine: Engine) -> None:

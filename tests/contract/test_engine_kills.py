@@ -13,7 +13,7 @@ from sandbox.spec import Limits
 from tests import host
 from tests.engines import Boxes
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.every_image]
+pytestmark = pytest.mark.timeout(240)
 
 RUNAWAYS = r"""
 import os, sys, time
@@ -38,6 +38,7 @@ time.sleep(300)
 orphaned: nothing ties them to it but that it started them."""
 
 
+@pytest.mark.every_image
 def test_a_timeout_kills_all_that_the_command_started(boxes: Boxes) -> None:
     box = boxes.create()
     marker = f"runaway-{box.id}"
@@ -118,6 +119,7 @@ def test_the_sandbox_outlives_its_commands_and_keeps_their_background_processes(
     host.wait_until(lambda: box.out("cat beat") not in (b"", first), "another beat")
 
 
+@pytest.mark.every_image
 def test_memory_is_limited_and_the_limit_is_named(boxes: Boxes) -> None:
     box = boxes.create(limits=Limits(cpus=2, memory_mb=64, pids=64))
     result = box.python("block = bytearray(512 << 20); print('got it', len(block))")
@@ -187,6 +189,7 @@ print((used.children_user + used.children_system) / (time.monotonic() - start))
     assert 0.1 < float(result.stdout) < 0.65, "processors used by two busy processes that may have half of one"
 
 
+@pytest.mark.every_image
 def test_a_container_killed_from_outside_is_an_error_that_says_so(boxes: Boxes, engine: Engine) -> None:
     box = boxes.create()
     marker = f"inside-{box.id}"

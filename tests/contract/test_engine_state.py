@@ -14,7 +14,7 @@ from sandbox.spec import Limits
 from tests import host
 from tests.engines import Box, Boxes
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.every_image]
+pytestmark = pytest.mark.timeout(240)
 
 GIVEN = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
 """Put there by a container's runtime; not files of the image."""
@@ -40,6 +40,18 @@ def test_rm_rf_of_everything_then_rollback_brings_every_file_back(boxes: Boxes) 
     box.rollback(snapshot)
     assert whole(box) == before
     assert box.out("echo alive; pwd") == b"alive\n/workspace\n"
+
+
+@pytest.mark.every_image
+def test_deleted_programs_and_settings_come_back(boxes: Boxes) -> None:
+    box = boxes.create()
+    places = ("/workspace", "/usr/bin", "/etc")
+    before = [box.entries(path, skip=GIVEN) for path in places]
+    snapshot = box.snapshot()
+    box.sh("rm -rf /workspace /etc /usr/bin; mkdir -p /usr/bin; echo '#!/bin/true' > /usr/bin/python3")
+    assert box.run("python3", "--version").stdout == b""
+    box.rollback(snapshot)
+    assert [box.entries(path, skip=GIVEN) for path in places] == before
 
 
 def test_the_workspace_itself_can_be_deleted_and_made_again(boxes: Boxes) -> None:
@@ -103,6 +115,7 @@ def test_a_snapshot_changes_nothing_in_the_sandbox_and_its_processes_go_on(boxes
     host.wait_until(lambda: len(box.out("cat beat")) > size, "the process goes on")
 
 
+@pytest.mark.every_image
 def test_a_snapshot_is_one_instant_while_a_process_keeps_writing(boxes: Boxes) -> None:
     """The writer raises `first`, then `second`, in many files: at no instant do two neighbours differ by more."""
     box = boxes.create()
@@ -142,6 +155,7 @@ def test_a_command_that_runs_during_a_snapshot_ends_as_if_nothing_had_been(boxes
     assert [(result.exit_code, result.stdout) for result in results] == [(9, b"1\n2\n3\n4\n5\n6\n")]
 
 
+@pytest.mark.every_image
 def test_forks_are_independent_of_each_other_and_of_their_origin(boxes: Boxes) -> None:
     box = boxes.create()
     box.out("echo shared > state")
@@ -161,6 +175,7 @@ def test_forks_are_independent_of_each_other_and_of_their_origin(boxes: Boxes) -
     assert boxes.fork(snapshot, box).out("cat state app/main.py") == b"shared\nprint('report')\n"
 
 
+@pytest.mark.every_image
 def test_fork_of_a_fork_outlives_its_ancestors(boxes: Boxes, engine: Engine) -> None:
     box = boxes.create()
     box.out("echo one > generation; rm app/run.sh")

@@ -220,6 +220,11 @@ def test_a_dropped_and_a_replaced_record_are_in_order(log: Path, notary: Notary)
     assert verify(log, notary.public_key).ok
 
 
+def test_g1_a_tree_that_is_not_that_of_the_entries_is_named(log: Path, notary: Notary) -> None:
+    attacked(log, lambda database: database.execute("UPDATE tree SET edge = zeroblob(length(edge))"))
+    assert found(verify(log, notary.public_key)) == {("edited", None)}
+
+
 # --- exports and copies ---------------------------------------------------------------------------------
 
 

@@ -7,11 +7,11 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trees_by_hand import State, Tree, changes, entry
 
 from sandbox.lifecycle import hazards
 from sandbox.lifecycle.content import SCAN_BYTES, suspicions
 from sandbox.records import Hazard
+from tests.unit.trees_by_hand import State, Tree, changes, entry
 
 
 def found(before: State, after: State) -> list[Hazard]:

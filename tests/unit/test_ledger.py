@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -16,6 +17,7 @@ import pytest
 
 from sandbox.errors import JournalError, Locked, NotFound, Refused
 from sandbox.faults import FaultInjected
+from sandbox.journal.database import connect_to_read, explained
 from sandbox.journal.ledger import Ledger
 from sandbox.journal.merkle import leaf_hash, root
 from sandbox.records import DestroyRecord, SnapshotRecord, Vote
@@ -326,6 +328,13 @@ def test_g3_a_write_that_the_disk_refuses_says_so_and_leaves_nothing(path: Path)
     assert "nothing of this step was recorded" in said
     with Ledger.open(path) as ledger:
         assert [e.event for e in ledger.entries()] == ["before", "after"]
+
+
+def test_a_read_only_journal_says_so(path: Path) -> None:
+    Ledger.open(path).close()
+    says = pytest.raises(JournalError, match=r"is read-only.*writable for this user")
+    with contextlib.closing(connect_to_read(path)) as database, says, explained(path):
+        database.execute("DELETE FROM audit")
 
 
 def test_a_missing_folder_is_a_clear_error(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ own environment is in it.
 from __future__ import annotations
 
 import platform
+import resource
 from typing import Any
 
 from sandbox.engines.native import seccomp
@@ -64,11 +65,17 @@ def process(
         "cwd": cwd,
         "capabilities": {"bounding": _CAPABILITIES, "effective": held, "permitted": held},
         "rlimits": [
-            {"type": "RLIMIT_NOFILE", "soft": _NOFILE, "hard": _NOFILE},
+            {"type": "RLIMIT_NOFILE", "soft": _open_files(), "hard": _open_files()},
             {"type": "RLIMIT_CORE", "soft": 0, "hard": 0},
         ],
         "noNewPrivileges": True,
     }
+
+
+def _open_files() -> int:
+    """What a build needs, as far as the manager itself may have it: root in a container often can't raise it."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return _NOFILE if hard == resource.RLIM_INFINITY else min(hard, _NOFILE)
 
 
 def config(rootfs: str, init: str, cgroup: str, limits: Limits, *, swap_is_counted: bool) -> dict[str, Any]:

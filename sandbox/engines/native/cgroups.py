@@ -184,3 +184,12 @@ def groups_of(home_id: str) -> list[str]:
         return sorted(entry.name for entry in (base / PARENT / home_id).iterdir() if entry.is_dir())
     except FileNotFoundError:
         return []
+
+
+def remove_if_empty(home_id: str) -> None:
+    """Remove the groups above the sandboxes of a home once none is left."""
+    roots = [MOUNT] if unified() else [entry for entry in MOUNT.iterdir() if entry.is_dir()]
+    for root in roots:
+        for path in (root / PARENT / home_id, root / PARENT):
+            with suppress(OSError):
+                path.rmdir()

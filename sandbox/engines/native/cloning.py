@@ -15,6 +15,7 @@ import errno
 import os
 import stat
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -168,3 +169,17 @@ def _dress(source: int, target: int, state: os.stat_result) -> None:
     for name in os.listxattr(source):
         os.setxattr(target, name, os.getxattr(source, name))
     os.utime(target, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+def shares_mappings(pids: Iterable[int]) -> bool:
+    """Whether a process may write to a file through a shared mapping, unseen by the file's times."""
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/maps", "rb") as maps:
+                lines = [line.split(maxsplit=5) for line in maps]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        # 0 as the inode: memory that is shared, but no file's.
+        if any(line[1][1:2] == b"w" and line[1][3:4] == b"s" and line[4] != b"0" for line in lines):
+            return True
+    return False

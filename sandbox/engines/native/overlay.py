@@ -4,7 +4,8 @@ Owns mount options, whiteouts and `trusted.overlay.*` attributes. Must not know 
 
 Options: `redirect_dir=follow` obeys the redirects that we put in placement layers, while the kernel writes none of
 its own (renaming a directory that is not all the agent's gives EXDEV, and `mv` copies), so each layer can be
-read by itself. `metacopy=off`: a file in a layer is whole. `index=off`: layers may be copied.
+read by itself. `metacopy=off`: a file in a layer is whole. `index=off`: layers may be copied. `volatile`: nothing
+waits for the disk, since no sandbox outlives a crash of the machine; each mount has a fresh upper layer.
 """
 
 from __future__ import annotations
@@ -18,14 +19,11 @@ from sandbox.engines.native.kernel import mount
 
 _OPAQUE = "trusted.overlay.opaque"
 _REDIRECT = "trusted.overlay.redirect"
-_OPTIONS = "redirect_dir=follow,metacopy=off,index=off,xino=auto"
-
-MAX_LAYERS = 480
-"""The kernel takes 500 lower layers."""
+_OPTIONS = "redirect_dir=follow,metacopy=off,index=off,xino=auto,volatile"
 
 
-def mount_chain(lowers: Sequence[Path], upper: Path, work: Path, links: Path, target: Path) -> None:
-    """Mount `upper` over `lowers` (the first is the topmost) at `target`.
+def mount_chain(name: str, lowers: Sequence[Path], upper: Path, work: Path, links: Path, target: Path) -> None:
+    """Mount `upper` over `lowers` (the first is the topmost) at `target`; `name` is shown in lists of mounts.
 
     Changes the working directory, so it belongs into `in_private_mounts`. The kernel takes one page of options:
     `links`, an empty directory, gets links with names of a few bytes to stand for the layers.
@@ -36,7 +34,7 @@ def mount_chain(lowers: Sequence[Path], upper: Path, work: Path, links: Path, ta
     os.symlink(work, links / "w")
     os.chdir(links)
     chain = ":".join(str(number) for number in range(len(lowers)))
-    mount("overlay", str(target), "overlay", f"lowerdir={chain},upperdir=u,workdir=w,{_OPTIONS}")
+    mount(name, str(target), "overlay", f"lowerdir={chain},upperdir=u,workdir=w,{_OPTIONS}")
 
 
 def make_whiteout(directory: int, name: str | bytes) -> None:

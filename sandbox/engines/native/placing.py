@@ -9,34 +9,70 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from sandbox.engines.base import Placement
 from sandbox.engines.native import overlay
+from sandbox.engines.native.cloning import Cloner
 from sandbox.errors import InputError
 
 _FORBIDDEN = ("proc", "sys", "dev")
 
 
-def layers_for(placement: Placement, directory: Path) -> list[Path]:
-    """Make the placement layer in the new `directory`; the two layers of the placement, topmost first."""
-    place = PurePosixPath(placement.path)
+def make(placements: Sequence[Placement], image: Sequence[Path], fresh: Path, final: Path) -> list[Path]:
+    """Make the layers of all placements in the new directory `fresh`, which will be renamed to `final`.
+
+    Returns the lower layers that place them, topmost first, by their final names.
+    """
+    fresh.mkdir(mode=0o700)
+    layers: list[Path] = []
+    taken: list[Path] = []
+    for number, placement in enumerate(placements):
+        source = placement.tree.root
+        if _can_lend(source, taken, image, final):
+            taken.append(source.parent)
+            lent = source.parent
+        else:
+            Cloner().clone(source, _in_new(fresh, f"copy-{number}") / f".tree-{number}")
+            source = fresh / f"copy-{number}" / f".tree-{number}"
+            lent = final / f"copy-{number}"
+        _make_layer(placement.path, source, fresh / f"place-{number}")
+        layers += [final / f"place-{number}", lent]
+    return layers
+
+
+def _can_lend(source: Path, taken: Sequence[Path], image: Sequence[Path], final: Path) -> bool:
+    """Whether the directory that holds the tree can be a layer itself; else the tree is copied.
+
+    The kernel takes no directory twice, nor one within another, and an image must not have that name too.
+    """
+    holder = source.parent
+    near = any(holder.is_relative_to(other) or other.is_relative_to(holder) for other in (*taken, *image, final))
+    return not near and not any(os.path.lexists(layer / source.name) for layer in image)
+
+
+def _in_new(parent: Path, name: str) -> Path:
+    (parent / name).mkdir(mode=0o755)
+    return parent / name
+
+
+def _make_layer(path: str, source: Path, layer: Path) -> None:
+    place = PurePosixPath(path)
     if not place.is_absolute() or ".." in place.parts or len(place.parts) < 2 or place.parts[1] in _FORBIDDEN:
-        raise InputError(f"A target can't be placed at {placement.path!r}.", "Use /workspace or a directory in it.")
-    source = placement.tree.root
-    directory.mkdir(parents=True)
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        raise InputError(f"A target can't be placed at {path!r}.", "Use /workspace or a directory in it.")
+    layer.mkdir(mode=0o755)
+    root = os.open(layer, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for name in os.listdir(source.parent):
             if name != place.parts[1]:
-                overlay.make_whiteout(handle, name)
+                overlay.make_whiteout(root, name)
     finally:
-        os.close(handle)
-    inside = directory.joinpath(*place.parts[1:])
+        os.close(root)
+    inside = layer.joinpath(*place.parts[1:])
     inside.mkdir(parents=True)
     _dress(source, inside)
     overlay.set_redirect(inside, f"/{source.name}")
-    return [directory, source.parent]
 
 
 def _dress(source: Path, directory: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 GONE = ".gone-"
@@ -15,17 +16,25 @@ GONE = ".gone-"
 
 def remove(path: Path) -> None:
     """Remove whatever is at `path`; nothing to do where there is nothing."""
+    doomed = set_aside(path)
+    if doomed is not None:
+        finish(doomed)
+
+
+def set_aside(path: Path) -> Path | None:
+    """Free the name at once; what `finish` then has to remove, if anything."""
     doomed = path.with_name(f"{GONE}{secrets.token_hex(8)}")
     try:
         os.rename(path, doomed)
     except FileNotFoundError:
-        return
-    _empty(doomed)
+        return None
+    return doomed
 
 
-def finish(path: Path) -> None:
-    """Remove what an earlier removal had renamed already."""
-    _empty(path)
+def finish(doomed: Path) -> None:
+    """Remove what was set aside; two may do so at once."""
+    with suppress(FileNotFoundError):
+        _empty(doomed)
 
 
 def _empty(doomed: Path) -> None:
@@ -37,12 +46,13 @@ def _empty(doomed: Path) -> None:
         pending = _clear(top, top)
         while pending:
             name = pending.pop()
-            directory = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
-            try:
-                pending += _clear(directory, top)
-            finally:
-                os.close(directory)
-            os.rmdir(name, dir_fd=top)
+            with suppress(FileNotFoundError):
+                directory = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
+                try:
+                    pending += _clear(directory, top)
+                finally:
+                    os.close(directory)
+                os.rmdir(name, dir_fd=top)
     finally:
         os.close(top)
     os.rmdir(doomed)
@@ -55,9 +65,12 @@ def _clear(directory: int, top: int) -> list[bytes]:
         encoded = os.fsencode(name)
         try:
             os.unlink(encoded, dir_fd=directory)
+        except FileNotFoundError:
             continue
         except IsADirectoryError:
             pass
+        else:
+            continue
         fresh = secrets.token_hex(16).encode()
         os.rename(encoded, fresh, src_dir_fd=directory, dst_dir_fd=top)
         moved.append(fresh)

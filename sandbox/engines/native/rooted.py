@@ -23,9 +23,13 @@ def read(root: int, path: str) -> bytes:
         handle = open_in_root(root, path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
         raise _explained(error, path) from error
-    with os.fdopen(handle, "rb") as file:
-        _must_be_regular(file.fileno(), path)
-        return file.read()
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise InputError(f"{path!r} in the sandbox is not a regular file.")
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(handle)
 
 
 def write(root: int, path: str, content: bytes, mode: int) -> None:
@@ -84,11 +88,6 @@ def _make_directories(root: int, path: PurePosixPath) -> int:
             os.close(handle)
         handle = following
     return handle
-
-
-def _must_be_regular(handle: int, path: str) -> None:
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        raise InputError(f"{path!r} in the sandbox is not a regular file.")
 
 
 def _explained(error: OSError, path: str) -> InputError:

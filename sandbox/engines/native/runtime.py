@@ -11,15 +11,18 @@ import os
 import shutil
 import subprocess
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sandbox.engines.native import cgroups, verdicts
-from sandbox.errors import EngineUnavailable, SandboxDied
+from sandbox.errors import EngineUnavailable
 
 _STATE = Path("/run/sandbox")
 """On a tmpfs everywhere, so that a reboot, which ends the containers, also ends what is known of them."""
+
+NAMES = ("crun", "runc")
+"""The runtimes that this engine can drive, the preferred one first."""
 
 _HINT = "Install one: apt-get install runc crun (or point SANDBOX_RUNTIME at yours)."
 
@@ -43,22 +46,16 @@ class Runtime:
         with tempfile.TemporaryDirectory(prefix="sandbox-run-") as scratch:
             log = os.path.join(scratch, "log")
             verb = self.command("run", "-d", "-b", str(bundle), "--pid-file", str(pid_file), container, log=log)
-            done = subprocess.run(verb, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-            if done.returncode != 0:
-                raise verdicts.start_failure(self.name, read_log(log) or done.stderr.decode(errors="replace"))
+            # PID 1 keeps these streams: a pipe of ours would never come to its end.
+            null = subprocess.DEVNULL
+            if subprocess.run(verb, stdin=null, stdout=null, stderr=null, check=False).returncode != 0:
+                raise verdicts.start_failure(self.name, read_log(log))
         return int(pid_file.read_text())
-
-    def alive(self, container: str) -> int | None:
-        """The host's id of its PID 1; None where it is stopped or unknown."""
-        done = subprocess.run(self.command("state", container), capture_output=True, check=False)
-        if done.returncode != 0:
-            return None
-        state: dict[str, Any] = json.loads(done.stdout)
-        return int(state["pid"]) if state["status"] in ("running", "paused") else None
 
     def delete(self, container: str) -> None:
         """Forget a container, killing what is left of it; nothing to do where it is unknown."""
-        subprocess.run(self.command("delete", "--force", container), capture_output=True, check=False)
+        with suppress(FileNotFoundError):
+            subprocess.run(self.command("delete", "--force", container), capture_output=True, check=False)
         shutil.rmtree(self.state / container, ignore_errors=True)
 
     def containers(self) -> list[str]:
@@ -87,9 +84,9 @@ def choose() -> tuple[str, str]:
     the limits of the others, where crun takes it out of all of them.
     """
     asked = os.environ.get("SANDBOX_RUNTIME")
-    usable = ("crun", "runc") if cgroups.unified() else ("runc",)
+    usable = NAMES if cgroups.unified() else ("runc",)
     if asked:
-        name, binary = Path(asked).name, shutil.which(asked)
+        name, binary = Path(asked).name, _which(asked)
         if name not in usable:
             says = f"SANDBOX_RUNTIME names {name!r}, which this engine can't drive on this machine."
             raise EngineUnavailable(says, f"Use one of: {', '.join(usable)}.")
@@ -97,18 +94,34 @@ def choose() -> tuple[str, str]:
             raise EngineUnavailable(f"SANDBOX_RUNTIME names {asked!r}, which is not there.", _HINT)
         return name, binary
     for name in usable:
-        binary = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+        binary = _which(name)
         if binary is not None:
             return name, binary
     raise EngineUnavailable(f"No OCI runtime was found ({', '.join(usable)}).", _HINT)
 
 
-def for_home(home_id: str, name: str | None = None) -> Runtime:
-    """The runtime for new sandboxes of a home, or the one that made an existing sandbox."""
+def for_home(home_id: str, name: str) -> Runtime:
+    """The runtime that makes, or made, a sandbox of this home; not always the one chosen now."""
     chosen, binary = choose()
-    if name is not None and name != chosen:
-        found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if name != chosen:
+        found = _which(name)
         if found is None:
-            raise SandboxDied(f"The runtime {name!r} that made this sandbox is gone.", "Install it again.")
-        chosen, binary = name, found
-    return Runtime(chosen, binary, _STATE / home_id / chosen)
+            raise EngineUnavailable(f"The runtime {name!r} that made this sandbox is gone.", _HINT)
+        binary = found
+    return Runtime(name, binary, _STATE / home_id / name)
+
+
+def state_of(home_id: str, name: str) -> Runtime:
+    """A runtime by name, whether its binary is there or not, to see and forget its containers."""
+    return Runtime(name, _which(name) or name, _STATE / home_id / name)
+
+
+def remove_state_if_empty(home_id: str) -> None:
+    """Remove this home's state directories once no container is left in them."""
+    for directory in (*(_STATE / home_id / name for name in NAMES), _STATE / home_id, _STATE):
+        with suppress(OSError):
+            directory.rmdir()
+
+
+def _which(name: str) -> str | None:
+    return shutil.which(name, path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin")

@@ -70,6 +70,8 @@ class SandboxState(_Stored):
     """When that process started, as the kernel tells it: a number used again is not mistaken for it."""
     upper: str
     """The directory with its `upper` and `work`."""
+    ready: bool = False
+    """Whether it ever ran; one that did not, and that nobody holds, was never finished."""
     last_snapshot: str | None = None
     """The snapshot that was taken of this very upper last."""
 
@@ -173,6 +175,15 @@ class Store:
             return False
         return True
 
+    def fresh_layer(self, sandbox: str) -> Path:
+        """Where the holder of a sandbox may make a layer, to be renamed once it is whole."""
+        return self.layers / f"{NEW}{sandbox}.{secrets.token_hex(8)}"
+
+    def half_made_layers(self) -> list[tuple[str, Path]]:
+        """Layers that are being made, or never will be, with the sandbox whose holder makes them."""
+        names = [name for name in _names(self.layers) if name.startswith(NEW)]
+        return [(name.removeprefix(NEW).rpartition(".")[0], self.layers / name) for name in names]
+
     def sandbox_ids(self) -> list[str]:
         """Every sandbox with a directory, half-made ones too."""
         return [name for name in _names(self.sandboxes) if not name.startswith(".")]
@@ -181,22 +192,21 @@ class Store:
         """Every snapshot."""
         return [name.removesuffix(".json") for name in _names(self.snapshots) if not name.startswith(".")]
 
-    def free_layers(self) -> list[str]:
-        """Remove every layer that stands in no chain; call it with `locked` held. What was removed."""
-        states = [self.sandbox(name) for name in self.sandbox_ids() if self._recorded(name)]
+    def free_layers(self) -> list[Path]:
+        """Set aside every layer that stands in no chain; call it with `locked` held.
+
+        Returns what is left to `removal.finish`, best without the lock.
+        """
+        states = [self.sandbox(name) for name in self.sandbox_ids() if self.recorded(name)]
         origins = [state.origin for state in states]
         origins += [self.snapshot(name).origin for name in self.snapshot_ids()]
         used = {layer for origin in origins for layer in origin.chain}
-        free = [
-            name
-            for name in _names(self.layers)
-            if not name.startswith(".") and not any(_is_below(layer, self.layers / name) for layer in used)
-        ]
-        for name in free:
-            removal.remove(self.layers / name)
-        return free
+        layers = [self.layers / name for name in _names(self.layers) if not name.startswith(".")]
+        free = [layer for layer in layers if not any(_is_below(path, layer) for path in used)]
+        return [aside for aside in map(removal.set_aside, free) if aside is not None]
 
-    def _recorded(self, sandbox: str) -> bool:
+    def recorded(self, sandbox: str) -> bool:
+        """Whether a sandbox got as far as its record."""
         return (self.sandboxes / sandbox / "record.json").exists()
 
 

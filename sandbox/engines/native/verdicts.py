@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from sandbox.errors import EngineError, EngineUnavailable
+from sandbox.errors import EngineError, EngineUnavailable, SandboxDied
 
 Verdict = Literal["not_found", "not_executable", "bad_cwd", "bad_user", "paused", "died", "broken"]
 
@@ -20,7 +20,7 @@ _PHRASES: tuple[tuple[str, Verdict], ...] = (
     (r"paused container|is paused", "paused"),
     (r"chdir to cwd|chdir `", "bad_cwd"),
     (r"setuid|setgid|setgroups|set[ug]id|unable to find user", "bad_user"),
-    (r"executable file .* not found in \$PATH", "not_found"),
+    (r"executable file (.* )?not found in \$PATH", "not_found"),
     (r"exec: .*: (stat .*: )?no such file or directory|exec .*: no such file or directory", "not_found"),
     (r"exec: .*: (permission denied|is a directory|exec format error)|exec .*: exec format error", "not_executable"),
     (r"exec `.*`: No such file or directory|open `.*`: No such file or directory", "not_found"),
@@ -43,3 +43,9 @@ def start_failure(runtime: str, says: str) -> EngineError:
         hint = "Run `sandbox doctor`: cgroups must be writable and have the cpu, memory and pids controllers."
         return EngineUnavailable(f"{runtime} can't set up the sandbox's limits: {line}.", hint)
     return EngineError(f"{runtime} can't start the sandbox: {line}.", "Run `sandbox doctor` to see what is missing.")
+
+
+def died(sandbox: str) -> SandboxDied:
+    """The error for a sandbox whose container is gone."""
+    hint = "Roll it back to a snapshot (`sandbox rollback`), or destroy it."
+    return SandboxDied(f"The container of sandbox {sandbox} is dead: it was killed, or the machine restarted.", hint)

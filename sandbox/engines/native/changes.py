@@ -1,0 +1,108 @@
+"""What an agent changed, read from its layers alone: the cost grows with the change, never with the tree.
+
+Owns the telling of what differs; `merged` says what the layers show together. Never follows a link.
+
+`base` is the directory that was placed: where a layer hides it, what it held and is not there any more is told as
+gone, once per subtree.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from sandbox.engines.base import Candidate, Sink
+from sandbox.engines.native.merged import DIRECTORY, Directory, Leaf, kept, look_up, state_at
+from sandbox.errors import InputError
+from sandbox.trees.entry import ROOT, Entry
+
+_CHUNK = 1 << 20
+_MAX_DEPTH = 400
+"""Levels of directories, each with a handle for every layer that has it."""
+_KINDS = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "dir",
+    stat.S_IFLNK: "link",
+    stat.S_IFIFO: "fifo",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFCHR: "char",
+    stat.S_IFBLK: "block",
+}
+
+
+def candidates(layers: Sequence[Path], place: str, base: Path, sink: Sink) -> Iterator[Candidate]:
+    """Every path below `place` that the layers (topmost first) touch, relative to it, in depth-first order."""
+    with ExitStack() as stack:
+        handles = tuple(kept(stack, os.open(layer, DIRECTORY)) for layer in layers)
+        *parents, last = (os.fsencode(name) for name in place.strip("/").split("/"))
+        above = Directory(handles, True, None)
+        for name in parents:
+            found = look_up(above, name, stack)
+            if not isinstance(found, Directory):
+                yield from [(ROOT, None)] if _is_gone(above, name) else []
+                return
+            above = found
+        found = look_up(above, last, stack)
+        if isinstance(found, Directory):
+            top = Directory(found.layers, found.shows_base, kept(stack, os.open(base, DIRECTORY)))
+            yield ROOT, _directory_entry(ROOT, top)
+            yield from _below(top, b"", sink, 1)
+        elif found is not None:
+            yield ROOT, _leaf_entry(ROOT, last, found, sink)
+        elif _is_gone(above, last):
+            yield ROOT, None
+
+
+def _below(at: Directory, path: bytes, sink: Sink, depth: int) -> Iterator[Candidate]:
+    if depth > _MAX_DEPTH:
+        raise InputError(f"Directories are nested deeper than {_MAX_DEPTH} levels in the sandbox.")
+    names = {os.fsencode(name) for layer in at.layers for name in os.listdir(layer)}
+    if not at.shows_base and at.base is not None:
+        names.update(os.fsencode(name) for name in os.listdir(at.base))
+    for name in sorted(names):
+        where = path + b"/" + name if path else name
+        with ExitStack() as stack:
+            found = look_up(at, name, stack)
+            if isinstance(found, Directory):
+                yield where, _directory_entry(where, found)
+                yield from _below(found, where, sink, depth + 1)
+            elif found is not None:
+                yield where, _leaf_entry(where, name, found, sink)
+            elif at.base is not None and state_at(name, at.base) is not None:
+                yield where, None
+
+
+def _is_gone(at: Directory, name: bytes) -> bool:
+    """Of a name that is no directory in the layers: whether they hide the base's, or only say nothing of it."""
+    return not at.shows_base or any(state_at(name, layer) is not None for layer in at.layers)
+
+
+def _directory_entry(path: bytes, found: Directory) -> Entry:
+    state = os.fstat(found.layers[0])
+    mode = stat.S_IMODE(state.st_mode)
+    return Entry(path, "dir", mode, state.st_uid, state.st_gid, xattrs=_xattrs(found.layers[0]))
+
+
+def _leaf_entry(path: bytes, name: bytes, leaf: Leaf, sink: Sink) -> Entry:
+    state = leaf.state
+    kind, mode = _KINDS[stat.S_IFMT(state.st_mode)], stat.S_IMODE(state.st_mode)
+    if kind == "link":
+        target = os.readlink(name, dir_fd=leaf.layer)
+        return Entry(path, kind, 0o777, state.st_uid, state.st_gid, content=target)
+    if kind in ("char", "block"):
+        number = b"%d:%d" % (os.major(state.st_rdev), os.minor(state.st_rdev))
+        return Entry(path, kind, mode, state.st_uid, state.st_gid, content=number)
+    if kind != "file":
+        return Entry(path, kind, mode, state.st_uid, state.st_gid)
+    with os.fdopen(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=leaf.layer), "rb", buffering=0) as file:
+        sha256, size = sink(path, iter(lambda: file.read(_CHUNK), b""))
+        return Entry(path, kind, mode, state.st_uid, state.st_gid, size, sha256, _xattrs(file.fileno()))
+
+
+def _xattrs(handle: int) -> tuple[tuple[bytes, bytes], ...]:
+    names = sorted(os.fsencode(name) for name in os.listxattr(handle))
+    kept = (name for name in names if name.startswith(b"user.") or name == b"security.capability")
+    return tuple((name, os.getxattr(handle, name)) for name in kept)

@@ -1,0 +1,148 @@
+"""The running part of a sandbox: its mounts, its container, its control group, their beginning and end.
+
+Owns starting and ending them. Must not know snapshots or images: a chain of layers comes in.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import stat
+from pathlib import Path
+
+from sandbox.engines.native import bundle, cgroups, overlay, removal, runtime, verdicts
+from sandbox.engines.native.cgroups import Group
+from sandbox.engines.native.kernel import in_private_mounts
+from sandbox.engines.native.store import SandboxState, Store
+from sandbox.errors import EngineUnavailable
+
+_PF_EXITING = 0x4
+
+
+class Containers:
+    """The containers of one home."""
+
+    def __init__(self, store: Store, home_id: str) -> None:
+        self._store = store
+        self._home_id = home_id
+
+    def group(self, state: SandboxState) -> Group:
+        """The control group of a sandbox."""
+        return Group(cgroups.path_of(self._home_id, state.container))
+
+    def runtime(self, state: SandboxState) -> runtime.Runtime:
+        """The runtime that made a sandbox."""
+        return runtime.for_home(self._home_id, state.runtime)
+
+    def fresh(self, state: SandboxState) -> SandboxState:
+        """The state for a start: with an empty upper layer and a name that no earlier container had."""
+        mark = secrets.token_hex(4)
+        upper = self._store.sandboxes / state.sandbox / f"upper-{mark}"
+        container = f"{state.sandbox}-{mark}"
+        update = {"upper": str(upper), "container": container, "pid": 0, "started": "", "last_snapshot": None}
+        return state.model_copy(update={**update, "runtime": runtime.choose()[0]})
+
+    def start(self, state: SandboxState) -> SandboxState:
+        """Start the container of a `fresh` state; the state with its process."""
+        upper, links, files = self._lay_out(state)
+        chosen = self.runtime(state)
+        lowers = [Path(layer) for layer in state.origin.chain]
+
+        def begin() -> int:
+            overlay.mount_chain(state.container, lowers, upper / "upper", upper / "work", links, files / "rootfs")
+            # The runtime's container keeps the mount; with this thread our own view of it ends.
+            return chosen.run(state.container, files, files / "pid")
+
+        pid = in_private_mounts(begin)
+        return state.model_copy(update={"pid": pid, "started": _start_time(pid) or "", "ready": True})
+
+    def end(self, state: SandboxState) -> None:
+        """Kill the container with all that runs in it, and leave nothing of it but its files."""
+        group = self.group(state)
+        group.kill()
+        self.runtime(state).delete(state.container)
+        group.remove()
+
+    def root(self, state: SandboxState) -> int:
+        """A handle on the sandbox's root directory. Raises SandboxDied."""
+        if not self.alive(state):
+            raise verdicts.died(state.sandbox)
+        try:
+            return os.open(f"/proc/{state.pid}/root", os.O_PATH | os.O_DIRECTORY)
+        except OSError as error:
+            raise verdicts.died(state.sandbox) from error
+
+    def alive(self, state: SandboxState) -> bool:
+        """Whether its PID 1 lives: not only a process of that number, and not one about to end."""
+        return state.pid > 0 and _start_time(state.pid) == state.started
+
+    def _lay_out(self, state: SandboxState) -> tuple[Path, Path, Path]:
+        """The directories of a start: the upper layer's, the links to layers, the bundle."""
+        home, upper = self._store.sandboxes / state.sandbox, Path(state.upper)
+        links, files = home / "links", home / "bundle"
+        for directory in (links, files):
+            removal.remove(directory)
+            directory.mkdir(mode=0o700)
+        (files / "rootfs").mkdir()
+        upper.mkdir(mode=0o700)
+        (upper / "work").mkdir()
+        (upper / "upper").mkdir()
+        top = os.stat(state.origin.chain[0])
+        os.chown(upper / "upper", top.st_uid, top.st_gid)
+        (upper / "upper").chmod(stat.S_IMODE(top.st_mode))
+        group = cgroups.path_of(self._home_id, state.container)
+        config = bundle.config(
+            str(files / "rootfs"),
+            init_binary(),
+            group,
+            state.origin.limits,
+            swap_is_counted=cgroups.swap_is_counted(),
+        )
+        (files / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        return upper, links, files
+
+    def strays(self, known: set[str]) -> list[str]:
+        """Names of containers and control groups of this home that are not in `known`."""
+        found = set(cgroups.groups_of(self._home_id))
+        for name in runtime.NAMES:
+            found.update(runtime.state_of(self._home_id, name).containers())
+        return sorted(found - known)
+
+    def end_stray(self, container: str) -> None:
+        """End a container of which nothing but its name is known."""
+        group = Group(cgroups.path_of(self._home_id, container))
+        group.kill()
+        for name in runtime.NAMES:
+            known = runtime.state_of(self._home_id, name)
+            if container in known.containers():
+                known.delete(container)
+        group.remove()
+
+    def tidy(self) -> None:
+        """Remove the directories that hold nothing any more once the last sandbox is gone."""
+        cgroups.remove_if_empty(self._home_id)
+        runtime.remove_state_if_empty(self._home_id)
+
+
+def init_binary() -> str:
+    """The static program that is PID 1 in every sandbox. Raises EngineUnavailable."""
+    found = shutil.which("catatonit", path=os.environ.get("PATH", "") + ":/usr/libexec/podman:/usr/libexec/catatonit")
+    if found is None:
+        raise EngineUnavailable("catatonit, the first process of a sandbox, was not found.", INIT_HINT)
+    return found
+
+
+INIT_HINT = "Install it: apt-get install catatonit"
+
+
+def _start_time(pid: int) -> str | None:
+    """When a process started, in the kernel's ticks; None where it is gone or going."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    if fields[0] in ("Z", "X") or int(fields[6]) & _PF_EXITING:
+        return None
+    return fields[19]

@@ -1,0 +1,85 @@
+"""Removing a sandbox, and what crashed work left behind.
+
+Owns telling rubbish from what is in use: what somebody holds, or what a record names, is in use.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from sandbox.engines.native import removal
+from sandbox.engines.native.containers import Containers
+from sandbox.engines.native.image_store import ImageStore
+from sandbox.engines.native.store import NEW, Store
+from sandbox.errors import Conflict, NotFound
+
+
+def remove(store: Store, containers: Containers, sandbox: str) -> None:
+    """Remove a sandbox that the caller holds, whatever there is of it."""
+    with suppress(NotFound):  # its making may have ended before anything ran
+        containers.end(store.sandbox(sandbox))
+    with store.locked():
+        aside = removal.set_aside(store.sandboxes / sandbox)
+        rubbish = [aside] if aside is not None else []
+        rubbish += store.free_layers()
+        containers.tidy()
+    for path in rubbish:
+        removal.finish(path)
+
+
+def sweep(store: Store, containers: Containers, images: ImageStore) -> list[str]:
+    """Remove all rubbish of one home; a line for each thing."""
+    if not store.root.is_dir():
+        return []
+    done = images.sweep()
+    for sandbox in store.sandbox_ids():
+        done += _sweep_sandbox(store, containers, sandbox)
+    for sandbox, layer in store.half_made_layers():
+        done += _sweep_layer(store, sandbox, layer)
+    with store.locked():
+        rubbish = store.free_layers()
+        done += [f"a layer that nothing stands on ({len(rubbish)})"] if rubbish else []
+        for directory in (store.sandboxes, store.snapshots, store.layers, store.images):
+            rubbish += directory.glob(f"{removal.GONE}*")
+        for directory in (store.sandboxes, store.snapshots):
+            rubbish += directory.glob(f"{NEW}*")
+    for path in rubbish:
+        removal.remove(path)
+    return done + _sweep_strays(store, containers)
+
+
+def _sweep_sandbox(store: Store, containers: Containers, sandbox: str) -> list[str]:
+    """Remove a sandbox that was never finished; let one go on that was left frozen."""
+    try:
+        with store.holding(sandbox, wait=False):
+            if not store.recorded(sandbox) or not store.sandbox(sandbox).ready:
+                remove(store, containers, sandbox)
+                return [f"half-made sandbox {sandbox}"]
+            containers.group(store.sandbox(sandbox)).thaw()
+    except (Conflict, NotFound):
+        pass  # somebody works on it, or has just removed it
+    return []
+
+
+def _sweep_layer(store: Store, sandbox: str, layer: Path) -> list[str]:
+    try:
+        with store.holding(sandbox, wait=False):
+            removal.remove(layer)
+    except Conflict:
+        return []
+    except NotFound:
+        removal.remove(layer)
+    return [f"half-made layer of {sandbox}"]
+
+
+def _sweep_strays(store: Store, containers: Containers) -> list[str]:
+    done = []
+    # With the lock held no sandbox can get a new container's name that we don't know.
+    with store.locked():
+        known = {store.sandbox(name).container for name in store.sandbox_ids() if store.recorded(name)}
+        for container in containers.strays(known):
+            containers.end_stray(container)
+            done.append(f"container {container}, which belongs to no sandbox")
+        containers.tidy()
+    return done
