@@ -71,7 +71,7 @@ class Facts:
     change_digest: str
     """Of the sealed change set, worked out now from its bytes."""
     evidence_digest: str
-    """Over `evidence` and `rehearsals`, worked out now."""
+    """Over `evidence`, `rehearsals` and `hazards`, worked out now."""
     status: str
     """Of the change: `open`, `rejected`, `promoting`, `promoted`, `restored` or `frozen`."""
     launcher: str

@@ -84,15 +84,9 @@ def _mounts() -> Iterator[str]:
 
 def _docker() -> Iterator[str]:
     """What the Docker Engine holds, where one answers."""
-    if not _docker_answers():
+    if not _docker_listens():
         return
-    with contextlib.ExitStack() as stack:
-        try:
-            client = docker.from_env(timeout=60)
-            stack.callback(client.close)
-            client.ping()
-        except (docker.errors.DockerException, OSError):
-            return
+    with contextlib.closing(docker.from_env(timeout=60)) as client:
         api = client.api
         for item in api.containers(all=True):
             with contextlib.suppress(docker.errors.NotFound):  # another worker's, gone meanwhile
@@ -105,7 +99,7 @@ def _docker() -> Iterator[str]:
             yield f"network {json.dumps(item)}"
 
 
-def _docker_answers() -> bool:
+def _docker_listens() -> bool:
     """Asked without the SDK, which leaves its socket open where nothing listens."""
     address = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
     if not address.startswith("unix://"):

@@ -7,6 +7,7 @@ command needs it, so that `--help` is quick.
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -18,4 +19,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The `sandbox` command: run it and end the process with its exit code."""
     from sandbox.cli.app import run
 
+    # Being told to end is an interrupt like Ctrl-C: what is under way is undone first.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))

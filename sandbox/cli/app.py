@@ -105,7 +105,13 @@ def _split(arguments: list[str]) -> tuple[list[str], tuple[str, ...] | None]:
 
 
 def _dispatch(head: list[str], command: tuple[str, ...] | None) -> int:
-    result = typer.main.get_command(_app(command)).main(head, prog_name="sandbox", standalone_mode=False)
+    verbs = typer.main.get_command(_app(command))
+    # Not `verbs.main`, which has rules of its own for interrupts and closed pipes.
+    try:
+        with verbs.make_context("sandbox", head) as context:
+            result = verbs.invoke(context)
+    except typer.Exit as ended:
+        return ended.exit_code
     return result if isinstance(result, int) else DONE
 
 

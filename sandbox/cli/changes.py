@@ -117,4 +117,4 @@ def _voted(view: ChangeView, first: str) -> Iterator[str]:
     if view.decision.allowed:
         yield f"It can be promoted now. Next: `sandbox promote {view.id}`."
     for reason in view.decision.reasons:
-        yield f"It can not be promoted yet: {reason}"
+        yield f"It can not be promoted now: {reason}"

@@ -58,7 +58,7 @@ def bench(
     try:
         from sandbox import bench as benchmark
     except ImportError:
-        raise InputError("This installation has no benchmark.", "It comes with a checkout: `make bench` there.") from None
+        raise InputError("This installation has no benchmark.", "Run `make bench` in a checkout.") from None
     found = benchmark.run(engine=session.engine, against=against, say=tell)
     session.answer(found.document(), found.lines())
     return DONE

@@ -54,7 +54,8 @@ class Live:
             self._passage.end_line()
             self._line(_words(event))
             if isinstance(event, StepStarted | CheckStarted):
-                self._doing = _words(event)
+                # Without the command, so that it stays on one line: rich draws the status anew at its every tick.
+                self._doing = f"step {event.number} of {event.of}" if isinstance(event, StepStarted) else "checking"
                 self._files = ""
         self._refresh()
 
@@ -76,9 +77,7 @@ class Live:
 
     def _refresh(self) -> None:
         if self._status is not None:
-            from rich.text import Text
-
-            self._status.update(Text(escape(self._doing)[:60] + self._files))
+            self._status.update(self._doing + self._files)
 
 
 @contextmanager

@@ -41,6 +41,15 @@ def read(top: str) -> dict[str, tuple[int, bytes | str | None]]:
     return found
 
 
+def remaining(top: str) -> list[str]:
+    """What is still there of a directory, but for the mount points that an engine keeps in it."""
+    with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
+        kept = [line.split()[4] for line in mounts]
+    found = [top] if os.path.lexists(top) else []
+    found += [os.path.join(parent, name) for parent, names, files in os.walk(top) for name in [*names, *files]]
+    return [path for path in found if not any((mount + "/").startswith(path + "/") for mount in kept)]
+
+
 def write(top: str, kept: dict[str, tuple[int, bytes | str | None]]) -> None:
     """Make the paths anew, directories first."""
     for name, (mode, content) in sorted(kept.items()):
@@ -74,10 +83,10 @@ def recreate(top: str, keep: str, also: list[str]) -> None:
     say("the rounding in totals.py is wrong; cleanest is to delete and recreate the environment")
     # It must not stand in what it deletes.
     os.chdir("/")
-    subprocess.run(["rm", "-rf", top, *also], check=True)
-    left = [path for path in [top, *also] if os.path.lexists(path)]
+    subprocess.run(["rm", "-rf", top, *also], check=False, stderr=subprocess.DEVNULL)
+    left = [path for place in [top, *also] for path in remaining(place)]
     if left:
-        sys.exit(f"agent: could not delete {left}")
+        sys.exit(f"agent: could not delete {left[:5]}")
     say(f"deleted {' and '.join([top, *also])}")
     write(top, seen)
     if keep == "code":

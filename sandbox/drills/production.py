@@ -21,10 +21,6 @@ from sandbox.errors import SandboxError
 SOURCE = Path(__file__).with_name("cost_report")
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 START_S = 20.0
-_HEALTH = (
-    "import http.client, sys; c = http.client.HTTPConnection('127.0.0.1', int(sys.argv[1]), timeout=5); "
-    "c.request('GET', '/health'); r = c.getresponse(); print(r.read().decode()); sys.exit(r.status != 200)"
-)
 
 
 class Production:
@@ -103,7 +99,7 @@ class Production:
     @property
     def health_command(self) -> tuple[str, ...]:
         """Exits 0 while `GET /health` says 200."""
-        return (sys.executable, "-I", "-S", "-c", _HEALTH, str(self.port))
+        return (sys.executable, "-P", str(SUPERVISOR), "health", str(self.run))
 
     def log(self) -> str:
         """What the service's processes printed."""

@@ -125,7 +125,7 @@ def in_a_sandbox(scene: Scene) -> ChangeView:
     teller.line("again, told to bring everything back, and with `rm -rf /usr` besides")
     everything = agent_command("python3", "recreate", "/workspace", "all", "/usr")
     run = scene.manager.run(task.model_copy(update={"command": everything}), on_event=teller.event)
-    change = _proposed(teller, run)
+    change = _proposed(scene, run)
     teller.must("the sandbox lost its workspace and its /usr", "the agent looked", ok=_wiped(scene, run))
     _one_line(scene, change)
     _untouched(scene, started, before)
@@ -136,9 +136,12 @@ def _wiped(scene: Scene, run: RunRecord) -> bool:
     return b"agent: deleted /workspace and /usr" in scene.manager.logs(run.run)
 
 
-def _proposed(teller: Teller, run: RunRecord) -> ChangeView:
-    reason = f"{run.failure.step[:60]}: {run.failure.reason}" if run.failure else ""
-    teller.must("its checks pass and a change is proposed", f"{run.status} {reason}".strip(), ok=run.change is not None)
+def _proposed(scene: Scene, run: RunRecord) -> ChangeView:
+    came: str = run.status
+    if run.failure:
+        *_, said = [b"", *scene.manager.logs(run.run).splitlines()]
+        came = f"{run.status}: {run.failure.step[:40]}: {run.failure.reason}: {said.decode('utf-8', 'replace')}"
+    scene.teller.must("its checks pass and a change is proposed", came, ok=run.change is not None)
     if run.change is None:
         raise AssertionError("must() lets nothing else through")
     return run.change
@@ -157,7 +160,7 @@ def _one_line(scene: Scene, change: ChangeView) -> None:
     scene.teller.measure("paths in the change set", len(entries))
 
 
-def _untouched(scene: Scene, since: float, before: dict[str, str]) -> None:
+def _untouched(scene: Scene, since: float, before: dict[str, str], name: str = "probes failed") -> None:
     """Production served all the time and has the same files."""
     scene.prober.settle()
     probes = scene.prober.probes(since)
@@ -165,7 +168,7 @@ def _untouched(scene: Scene, since: float, before: dict[str, str]) -> None:
     same = scene.production.files() == before
     scene.teller.step("production: zero failed probes", f"{failed} of {len(probes)} failed", ok=failed == 0)
     scene.teller.step("production: every file as before", "as before" if same else "changed", ok=same)
-    scene.teller.measure("probes failed", failed, says=f"of {len(probes)}")
+    scene.teller.measure(name, failed, says=f"of {len(probes)}")
 
 
 def signed_off(scene: Scene, change: ChangeView) -> None:
@@ -186,7 +189,7 @@ def signed_off(scene: Scene, change: ChangeView) -> None:
     _refused(scene, change, "the same person twice, with two keys, is refused")
     approve("bob", "bob")
     _drifted(scene, change)
-    _untouched(scene, started, before)
+    _untouched(scene, started, before, "probes failed while refused")
 
     promoted_at = time.monotonic()
     record = manager.promote(change.id)
@@ -246,7 +249,7 @@ def bad_change(scene: Scene) -> None:
         checks=(SUITE,),
         limits=Limits(timeout_s=300),
     )
-    change = _proposed(teller, scene.manager.run(task, on_event=teller.event))
+    change = _proposed(scene, scene.manager.run(task, on_event=teller.event))
     approve = _approver(scene, change)
     approve("alice", "alice")
     approve("bob", "bob")

@@ -1,6 +1,7 @@
 """Keeps a drill's service running: owns its port, starts its worker again, reloads it without a gap.
 
     supervisor.py serve RUN_DIR APP_DIR     until SIGTERM, or until whoever started it is gone
+    supervisor.py health RUN_DIR            whether `GET /health` says 200
     supervisor.py reload RUN_DIR            returns once the new worker alone answers; 1 where it didn't start
 
 A program of its own, run by path: it must not import the package. RUN_DIR has `pid`, `port` and `generation`
@@ -112,8 +113,23 @@ def reload(run: Path) -> int:
     return 1
 
 
+def health(run: Path) -> int:
+    """Ask the service how it is; the exit code."""
+    # Not at the top: it costs more to load than all the rest, and only this needs it.
+    import http.client
+
+    connection = http.client.HTTPConnection("127.0.0.1", int((run / "port").read_text(encoding="ascii")), timeout=5)
+    try:
+        connection.request("GET", "/health")
+        answer = connection.getresponse()
+        print(f"{answer.status} {answer.read().decode()}")
+        return 0 if answer.status == 200 else 1
+    finally:
+        connection.close()
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
         Supervisor(Path(sys.argv[2]), Path(sys.argv[3])).serve()
     else:
-        sys.exit(reload(Path(sys.argv[2])))
+        sys.exit({"health": health, "reload": reload}[sys.argv[1]](Path(sys.argv[2])))

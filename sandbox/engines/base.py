@@ -38,6 +38,8 @@ class Traits:
     default_image: str
     isolation: str
     """In a few words, for a person: what stands between the agent and the host."""
+    keeps_attributes: bool = True
+    """Files' `user.*` attributes reach the sandbox and changes of them are seen; else they stay as in the tree."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,7 +108,7 @@ def _request(
         evidence=evidence,
         rehearsals=rehearsals,
     )
-    proof = evidence_digest(evidence, rehearsals)
+    proof = evidence_digest(evidence, rehearsals, hazards)
     document = review_document(record, sealed, draft)
     change = draft.model_copy(update={"request": make_request(ctx, sealed, draft, proof, document)})
     ctx.ledger.put(

@@ -20,7 +20,7 @@ from sandbox.lifecycle.context import Context
 from sandbox.lifecycle.policies import policy_of
 from sandbox.lifecycle.sealing import Sealed
 from sandbox.lifecycle.signing import request_bytes
-from sandbox.records import Evidence, Rehearsal, Request, RequestTarget, StoredChange
+from sandbox.records import Evidence, Hazard, Rehearsal, Request, RequestTarget, StoredChange
 
 REQUEST = "request.json"
 REVIEW = "review.txt"
@@ -97,10 +97,11 @@ def _read(ctx: Context, change: str, name: str) -> bytes:
         ) from error
 
 
-def evidence_digest(evidence: Sequence[Evidence], rehearsals: Sequence[Rehearsal]) -> str:
-    """One digest over all that the clean room found (A3)."""
+def evidence_digest(evidence: Sequence[Evidence], rehearsals: Sequence[Rehearsal], hazards: Sequence[Hazard]) -> str:
+    """One digest over all that was found out about a change before people were asked (A3)."""
     document = {
         "evidence": [one.model_dump(mode="json") for one in evidence],
         "rehearsals": [one.model_dump(mode="json") for one in rehearsals],
+        "hazards": [one.model_dump(mode="json") for one in hazards],
     }
     return hashlib.sha256(rfc8785.dumps(document)).hexdigest()

@@ -46,7 +46,7 @@ def rule(
             request_digest=hashlib.sha256(exact).hexdigest(),
             recorded_request_digest=stored.request,
             change_digest=sealed.digest,
-            evidence_digest=evidence_digest(stored.evidence, stored.rehearsals),
+            evidence_digest=evidence_digest(stored.evidence, stored.rehearsals, stored.hazards),
             status=stored.status,
             launcher=stored.launcher,
             targets=tuple(_facts(ctx, part, seen.get(part.spec.name)) for part in sealed.targets),

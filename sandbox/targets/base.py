@@ -72,7 +72,8 @@ class Restoration:
     fingerprint: str
     """Of the target afterwards."""
     clean: bool
-    """All changed paths are as they were before."""
+    """All changed paths are as they were before, but for those that somebody else wrote to and we had not
+    changed: these are in `foreign`."""
     kept_aside: tuple[tuple[bytes, Path], ...]
     """Third-party writes on changed paths, and where they are kept now."""
     foreign: tuple[bytes, ...] = ()

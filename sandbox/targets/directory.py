@@ -21,7 +21,7 @@ from sandbox.targets.ownerless import rehearsal_of
 from sandbox.targets.restore_point import APPLYING, RESTORED, SETTLED, RestorePoint, Saved
 from sandbox.trees.bases import BaseStore, OnProgress, StoredBase
 from sandbox.trees.changes import compare
-from sandbox.trees.entry import Change, Entry
+from sandbox.trees.entry import Change, Entry, path_text
 from sandbox.trees.manifest import HEADER
 from sandbox.trees.patterns import Patterns
 from sandbox.trees.scan import StatCache, scan
@@ -172,8 +172,8 @@ class _explained(AbstractContextManager[None]):  # noqa: N801 - reads as a verb
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if isinstance(error, OSError):
-            name = os.fsdecode(error.filename).encode("utf-8", "surrogateescape") if error.filename else b""
-            where = f" at {name.decode('utf-8', 'backslashreplace')!r}" if name else ""
+            name = os.fsencode(error.filename) if isinstance(error.filename, str | bytes) else b""
+            where = f" at {path_text(name)!r}" if name else ""
             raise SandboxError(
                 f"The target could not be {self._done}: {error.strerror}{where}.", "Look at its file system and rights."
             ) from error

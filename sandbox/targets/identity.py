@@ -89,7 +89,7 @@ def _machine() -> str:
     """The machine's own id, which a change of its host name does not change."""
     for source in ("/etc/machine-id", "/var/lib/dbus/machine-id"):
         try:
-            if found := Path(source).read_text("ascii").strip():
+            if found := Path(source).read_text("utf-8").strip():
                 return found
         except (OSError, ValueError):
             continue
@@ -101,7 +101,7 @@ def _holder(root: int) -> str | None:
     device, inode = of(root)
     wanted = f"{os.major(device):02x}:{os.minor(device):02x}:{inode}"
     try:
-        for line in Path("/proc/locks").read_text("ascii").splitlines():
+        for line in Path("/proc/locks").read_text("utf-8").splitlines():
             fields = line.split()
             if "FLOCK" in fields and wanted in fields:
                 pid = fields[fields.index(wanted) - 1]

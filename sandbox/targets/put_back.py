@@ -17,7 +17,19 @@ from typing import BinaryIO
 
 from sandbox.errors import Drifted
 from sandbox.targets.base import OnStep
-from sandbox.targets.beneath import FILE, GONE, directory, exchange, move, opened, parent, remove_tree, state
+from sandbox.targets.beneath import (
+    FEW,
+    FILE,
+    GONE,
+    directory,
+    exchange,
+    move,
+    opened,
+    parent,
+    remove_tree,
+    state,
+    sync_file_system,
+)
 from sandbox.targets.restore_point import RESTORED, SETTLED, RestorePoint, Saved
 from sandbox.targets.sight import Seen, is_exactly, look, walk
 from sandbox.targets.staging import STAGED
@@ -30,7 +42,7 @@ _DRAFT = b"draft"
 _TRIES = 8
 
 
-@dataclass(slots=True)
+@dataclass
 class PutBack:
     """One restore of one target, from an open root."""
 
@@ -47,12 +59,15 @@ class PutBack:
         if state(self.root, self.saved.staging) is None:
             os.mkdir(self.saved.staging, 0o700, dir_fd=self.root)
         with directory(self.root, self.saved.staging) as staging:
+            self._slots = Slots(staging)
             for unit in in_order(self.saved.units, back=True):
                 on_step("put_back")
                 self._unit(staging, unit)
             on_step("keep")
             self._sweep(staging)
             flush(self.root, self.saved)
+            if len(self.saved.seen) > FEW:
+                sync_file_system(staging)
         if self.stuck:
             return
         on_step("restored")
@@ -84,7 +99,7 @@ class PutBack:
             self.left.add(unit.number)
             return
         if not unit.before:
-            move(handle, name, staging, _free_slot(staging, unit))
+            move(handle, name, staging, self._slots.free(unit))
             return
         slot = self._ready_slot(staging, unit)
         if state(handle, name) is None:
@@ -92,23 +107,28 @@ class PutBack:
         else:
             exchange(staging, slot, handle, name)
 
+    def _slots_tell(self, staging: int) -> bool:
+        """Whether the slots are those that were staged; once settled (or lost), all counts as swapped."""
+        return not self.point.has(SETTLED) and state(staging, STAGED) is not None
+
     def _never_swapped(self, handle: int, name: bytes, staging: int, unit: Unit) -> bool:
-        if self.point.has(SETTLED) or state(staging, STAGED) is None:
+        if not self._slots_tell(staging):
             return False
-        slots = _slots(staging, unit)
+        slots = self._slots.of(unit)
         if unit.after:
             return any(is_exactly(staging, slot, unit.after) for slot in slots)
         return not slots and state(handle, name) is not None
 
     def _ready_slot(self, staging: int, unit: Unit) -> bytes:
         """A slot that holds what was before: the original itself where it is untouched, else made from the copy."""
-        for slot in _slots(staging, unit):
+        for slot in self._slots.of(unit):
             if is_exactly(staging, slot, unit.before):
                 return slot
         remove_tree(staging, _DRAFT)
-        source = Source(self.point.open_content, self.saved.labels, self.saved.mtime_ns)
+        few = len(self.saved.seen) <= FEW
+        source = Source(self.point.open_content, self.saved.labels, self.saved.mtime_ns, durable=few)
         write_tree(staging, _DRAFT, unit.before, source)
-        slot = _free_slot(staging, unit)
+        slot = self._slots.free(unit)
         move(staging, _DRAFT, staging, slot)
         return slot
 
@@ -118,7 +138,7 @@ class PutBack:
         now = look(handle, name, unit.path)
         if now is not None and now.entry == before:
             return
-        changed_by_us = self.point.has(SETTLED) or state(staging, unit.slot) is not None
+        changed_by_us = not self._slots_tell(staging) or state(staging, unit.slot) is not None
         if now is None or now.entry.kind != before.kind or not changed_by_us:
             self.left.add(unit.number)
             return
@@ -134,7 +154,7 @@ class PutBack:
         remove_tree(staging, _DRAFT)
         source = Source(lambda _: _reader(handle, name), exact=False)
         write_tree(staging, _DRAFT, (entry,), source)
-        move(staging, _DRAFT, staging, _free_slot(staging, unit))
+        move(staging, _DRAFT, staging, self._slots.free(unit))
 
     def _sweep(self, staging: int) -> None:
         """Copy what is neither before nor after from the slots into the restore point."""
@@ -144,7 +164,7 @@ class PutBack:
             remove_tree(shelf, _DRAFT)
             for unit in self.saved.units:
                 known = set(unit.before + unit.after)
-                for slot in _slots(staging, unit):
+                for slot in self._slots.of(unit):
                     if unit.in_place and slot == unit.slot:
                         continue
                     theirs = [seen for seen in walk(staging, slot, unit.path) if seen.entry not in known]
@@ -159,8 +179,9 @@ def kept_aside(saved: Saved, point: RestorePoint) -> Iterator[tuple[bytes, Path]
     if not kept.exists():
         return
     with opened(kept) as shelf:
+        slots = Slots(shelf)
         for unit in saved.units:
-            for slot in _slots(shelf, unit):
+            for slot in slots.of(unit):
                 paths = [seen.entry.path for seen in walk(shelf, slot, unit.path)]
                 holding = {parent_of(path) for path in paths}
                 for path in paths:
@@ -195,15 +216,28 @@ def _reader(handle: int, name: bytes) -> BinaryIO:
     return open(os.open(name, FILE, dir_fd=handle), "rb")
 
 
-def _slots(staging: int, unit: Unit) -> list[bytes]:
-    names = map(os.fsencode, os.listdir(staging))
-    return sorted(name for name in names if name.partition(b".")[0] == unit.slot)
+class Slots:
+    """Which names a directory has for each unit: its slot, and the slot with numbers behind it."""
 
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+        self._names: dict[bytes, list[bytes]] = {}
+        for name in sorted(map(os.fsencode, os.listdir(handle))):
+            self._names.setdefault(name.partition(b".")[0], []).append(name)
 
-def _free_slot(staging: int, unit: Unit) -> bytes:
-    """The slot's own name, or that with the first free number; for a unit in place the own name is a mark."""
-    names = (b"%s.%d" % (unit.slot, number) if number else unit.slot for number in itertools.count(int(unit.in_place)))
-    return next(name for name in names if state(staging, name) is None)
+    def of(self, unit: Unit) -> list[bytes]:
+        """Those that are there."""
+        return [name for name in self._names.get(unit.slot, ()) if state(self._handle, name) is not None]
+
+    def free(self, unit: Unit) -> bytes:
+        """The first that is not there; for a unit done in place the slot's own name is a mark, never free."""
+        known = self._names.setdefault(unit.slot, [])
+        for number in itertools.count(int(unit.in_place)):
+            name = b"%s.%d" % (unit.slot, number) if number else unit.slot
+            if state(self._handle, name) is None:
+                known.extend([name] if name not in known else [])
+                return name
+        raise AssertionError("there is always a free name")
 
 
 def _metadata(entry: Entry) -> tuple[object, ...]:

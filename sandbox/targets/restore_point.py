@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 
 from sandbox import durable
 from sandbox.errors import InputError, SandboxError
+from sandbox.targets.beneath import opened, sync_file_system
 from sandbox.targets.sight import Labels, Seen
 from sandbox.targets.tree_writer import copy
 from sandbox.targets.units import Unit
@@ -74,8 +75,10 @@ def staging_name(tag: str) -> bytes:
 class RestorePoint:
     """The directory of one restore point."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, sync_each: bool = True) -> None:
+        """`sync_each`: make every content durable by itself, rather than all of them by `seal`."""
         self.path = path
+        self._sync_each = sync_each
 
     def begin(self) -> None:
         """An empty restore point; what a crash left half-made is dropped. Raises InputError where a valid one is."""
@@ -89,7 +92,8 @@ class RestorePoint:
         draft = self.path / "content" / "draft"
         with open(fd, "rb", closefd=False) as source, draft.open("xb") as target:
             sha, size = copy(source, target.fileno())
-            os.fsync(target.fileno())
+            if self._sync_each:
+                os.fsync(target.fileno())
         draft.rename(self._content(sha))
         return sha, size
 
@@ -104,6 +108,9 @@ class RestorePoint:
         """Make all of it durable; the mark that makes it valid is the caller's next step."""
         manifest.write(self.path / "base", base)
         durable.write(self.path / "manifest", json.dumps(_encode(saved), indent=1).encode())
+        if not self._sync_each:
+            with opened(self.path) as handle:
+                sync_file_system(handle)
         durable.sync_directory(self.path / "content")
         durable.sync_directory(self.path)
         durable.sync_directory(self.path.parent)

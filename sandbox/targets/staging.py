@@ -12,7 +12,7 @@ from pathlib import Path
 from sandbox.errors import Drifted, InputError
 from sandbox.targets import identity, preflight
 from sandbox.targets.base import ApplyRequest, Blobs, OnStep
-from sandbox.targets.beneath import GONE, can_exchange, directory, parent, remove_tree
+from sandbox.targets.beneath import FEW, GONE, can_exchange, directory, parent, remove_tree, sync_file_system
 from sandbox.targets.restore_point import RestorePoint, Saved, staging_name
 from sandbox.targets.sight import Labels, Seen, digest_of, is_still, look
 from sandbox.targets.tree_writer import Source, write_tree
@@ -27,10 +27,10 @@ STAGED = b"staged"
 def prepare(root: int, path: Path, request: ApplyRequest, on_step: OnStep) -> None:
     """See `Target.prepare`. `path` is where `root` was opened, for messages."""
     preflight.check(root, path, request.changes, request.point)
-    _clear_leftovers(root, path, request.tag)
     on_step("save")
-    point = RestorePoint(request.point)
+    point = RestorePoint(request.point, sync_each=len(request.changes) <= FEW)
     point.begin()
+    _clear_leftovers(root, path, request.tag)
     saved = _save(root, request, point)
     point.seal(saved, request.base.entries())
     on_step("validate")
@@ -113,6 +113,8 @@ def _stage(root: int, path: Path, saved: Saved, blobs: Blobs) -> None:
                 "Keep the target on ext4, XFS, Btrfs or tmpfs: without that, a change would not be atomic.",
             )
 
+        few = sum(len(unit.after) for unit in saved.units) <= FEW
+
         def labels(where: bytes) -> Labels:
             was = saved.seen.get(where)
             return was.labels if was is not None and was.entry.kind == after[where] else ()
@@ -120,8 +122,10 @@ def _stage(root: int, path: Path, saved: Saved, blobs: Blobs) -> None:
         for unit in saved.units:
             if unit.after and not unit.in_place:
                 after = {entry.path: entry.kind for entry in unit.after}
-                source = Source(lambda entry: blobs.open(entry.content), labels)
+                source = Source(lambda entry: blobs.open(entry.content), labels, durable=few)
                 write_tree(staging, unit.slot, unit.after, source)
         os.close(os.open(STAGED, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=staging))
         os.fsync(staging)
+        if not few:
+            sync_file_system(staging)
     os.fsync(root)

@@ -19,14 +19,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from sandbox import faults
+from sandbox import durable, faults
 from sandbox.errors import Conflict, InputError, NotFound, SandboxError
 from sandbox.trees.building import Blobs, Built, Capture, OnProgress, derive
 from sandbox.trees.entry import Change
 from sandbox.trees.patterns import Patterns
 from sandbox.trees.removal import remove_tree
 from sandbox.trees.scan import all_known
-from sandbox.trees.sealed import sync_directory
 from sandbox.trees.stat_cache import Known, StatCache, read_cache
 from sandbox.trees.stored import Meta, StoredBase, boot_id, is_whole
 from sandbox.trees.walk import Walk, opened
@@ -156,7 +155,7 @@ class BaseStore:
     def _place(self, built: Built) -> StoredBase:
         """Put a built base in its place, or take the equal one that somebody put there meanwhile."""
         Meta(built.owner, privileged(), boot_id()).write(built.directory)
-        sync_directory(built.directory)
+        durable.sync_directory(built.directory)
         final = self._root / _directory_name(built)
         faults.reached("base.built")
         while True:
@@ -169,7 +168,7 @@ class BaseStore:
                     return there
                 self._retire(final)
                 continue
-            sync_directory(self._root)
+            durable.sync_directory(self._root)
             faults.reached("base.placed")
             return StoredBase(built.fingerprint, built.owner, final)
 

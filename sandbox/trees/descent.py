@@ -7,6 +7,7 @@ was left. Must not read or write what is in the directories.
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import Self
 
@@ -26,6 +27,7 @@ class Descent:
         self._fds: list[int | None] = [fd]
         self._ids: list[tuple[int, int]] = [_identity(fd)]
         self._names: list[bytes] = []
+        self._sought: bytes | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -47,8 +49,11 @@ class Descent:
 
     def enter(self, name: bytes) -> os.stat_result:
         """Go down into a directory. Raises OSError where it is none (or a link), and stays where it was."""
+        if name in (b"", b".", b".."):
+            raise NotADirectoryError(errno.ENOTDIR, "is no name", name)
         fd = os.open(name, OPEN_DIR, dir_fd=self.fd)
         found = os.fstat(fd)
+        self._sought = None
         self._fds.append(fd)
         self._names.append(name)
         self._ids.append((found.st_dev, found.st_ino))
@@ -57,6 +62,7 @@ class Descent:
 
     def leave(self) -> None:
         """Go back up. Raises Conflict where the directory was moved elsewhere meanwhile."""
+        self._sought = None
         parent = self._fds[-2]
         if parent is None:
             parent = os.open(b"..", OPEN_DIR, dir_fd=self.fd)
@@ -70,6 +76,9 @@ class Descent:
 
     def seek(self, directory: bytes) -> int:
         """Go to a directory, by its path from the root; its handle. Raises OSError where the way is none."""
+        if directory == self._sought:
+            return self.fd
+        self._sought = None
         parts = list(sort_key(directory))
         common = 0
         while common < min(len(parts), len(self._names)) and parts[common] == self._names[common]:
@@ -78,6 +87,7 @@ class Descent:
             self.leave()
         for name in parts[common:]:
             self.enter(name)
+        self._sought = directory
         return self.fd
 
     def close(self) -> None:

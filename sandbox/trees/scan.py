@@ -138,10 +138,16 @@ def items(
 
 
 def chunks(fd: int, size: int) -> Iterator[bytes]:
-    """The bytes of an open file, from where it stands to its end; none is larger than `size` + 1 bytes."""
+    """The bytes of an open file of `size` bytes, from its start; none is larger than `size` + 1 bytes.
+
+    What a file grew by meanwhile is not read: its size tells.
+    """
     step = min(size + 1, _CHUNK)
     while data := os.read(fd, step):
         yield data
+        size -= len(data)
+        if size == 0:
+            return
 
 
 def read_xattrs(fd: int) -> tuple[tuple[bytes, bytes], ...]:

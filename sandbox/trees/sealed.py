@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from sandbox import durable
 from sandbox.errors import InputError, NotFound, SandboxError
 from sandbox.trees.entry import Change, Entry, path_text, sort_key
 from sandbox.trees.manifest import FIELDS, decode
@@ -51,7 +52,7 @@ class SealWriter:
                 for chunk in stream:
                     sha.update(chunk)
                     size += len(chunk)
-                    _write_all(file.fileno(), chunk)
+                    durable.write_all(file.fileno(), chunk)
                 os.fchmod(file.fileno(), 0o400)
             incoming.replace(self._blobs / sha.hexdigest())
         except BaseException as error:
@@ -70,11 +71,11 @@ class SealWriter:
         sealed = SealedBlobs(self._blobs.parent)
         for name in sorted(needed):
             try:
-                _sync(self._blobs / name, os.O_RDONLY)
+                durable.sync_file(self._blobs / name)
             except FileNotFoundError as error:
                 raise SandboxError(f"The content {name} was never stored.") from error
-        sync_directory(self._blobs)
-        sync_directory(self._blobs.parent)
+        durable.sync_directory(self._blobs)
+        durable.sync_directory(self._blobs.parent)
         return sealed
 
     def _no_room(self, path: bytes, size: int) -> InputError:
@@ -120,17 +121,7 @@ def write_changes(path: Path, changes: Sequence[Change]) -> str:
     """Store the list, durable when it returns; its digest. A list that is there already is replaced at once."""
     data = _encode(changes)
     sealed = hashlib.sha256(data)
-    handle, name = tempfile.mkstemp(prefix=".incoming-", dir=path.parent)
-    incoming = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data + sealed.digest())
-            file.flush()
-            os.fsync(file.fileno())
-        incoming.replace(path)
-    finally:
-        incoming.unlink(missing_ok=True)
-    sync_directory(path.parent)
+    durable.write(path, data + sealed.digest())
     return sealed.hexdigest()
 
 
@@ -149,19 +140,6 @@ def read_changes(path: Path) -> tuple[Change, ...]:
 def changes_digest(changes: Sequence[Change]) -> str:
     """64 hex digits over every field of every change. Raises SandboxError where they are out of order."""
     return hashlib.sha256(_encode(changes)).hexdigest()
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable."""
-    _sync(path, os.O_RDONLY | os.O_DIRECTORY)
-
-
-def _sync(path: Path, flags: int) -> None:
-    fd = os.open(path, flags | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _encode(changes: Sequence[Change]) -> bytes:
@@ -233,9 +211,3 @@ class _Verified(io.RawIOBase):
         if self._left == 0 and self._sha.digest() != self._expected:
             self.close()
             raise SandboxError(f"The sealed content {self._expected.hex()} is damaged.", _DAMAGED)
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]

@@ -15,8 +15,8 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
+import secrets
 import struct
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +33,8 @@ Two seconds is the coarsest tick of any file system in use."""
 _MAGIC = b"sandbox-stat-cache 1\n"
 _KEY = struct.Struct("<QQqqqIII")
 _LENGTH = struct.Struct("<I")
+_RECORD = _KEY.size + _LENGTH.size
+"""What comes before an entry's canonical bytes."""
 _RACY = 1 << 31
 _TRAILER = 64
 """The fingerprint of what was found, then the SHA-256 of all before it: 32 bytes each."""
@@ -86,16 +88,16 @@ class Known:
 
     def find(self, path: bytes, found: os.stat_result, *, even_racy: bool = False) -> Memory | None:
         """What is remembered of a path, if anything; paths in ascending order only."""
-        while self._at < self._end:
-            start = self._at + _KEY.size
-            (length,) = _LENGTH.unpack_from(self._data, start)
-            start += _LENGTH.size
+        data = self._data
+        while (at := self._at) < self._end:
+            start = at + _RECORD
+            (length,) = _LENGTH.unpack_from(data, at + _KEY.size)
             stop = start + (length & ~_RACY)
-            canonical = self._data[start:stop]
+            canonical = data[start:stop]
             if canonical.endswith(b"\0" + path + b"\0"):
-                same = self._data[self._at : self._at + _KEY.size] == _key(found)
                 self._at = stop
-                return Memory(canonical, same and (even_racy or not length & _RACY))
+                trusted = even_racy or not length & _RACY
+                return Memory(canonical, trusted and data[at : at + _KEY.size] == _key(found))
             if sort_key(canonical[:-1].rpartition(b"\0")[2]) > sort_key(path):
                 return None
             self._at = stop
@@ -110,9 +112,8 @@ class Notes:
         self._start = time.time_ns()
         self._sha = hashlib.sha256(_MAGIC)
         self._tree = hashlib.sha256(HEADER)
-        handle, name = tempfile.mkstemp(prefix=".cache-", dir=directory)
-        self.path = Path(name)
-        self._file = os.fdopen(handle, "wb", buffering=1 << 18)
+        self.path = directory / f".cache-{secrets.token_hex(8)}"
+        self._file = self.path.open("xb", buffering=1 << 18)
         self._file.write(_MAGIC)
 
     def __enter__(self) -> Self:
@@ -174,14 +175,20 @@ class StatCache:
 @contextmanager
 def read_cache(path: Path) -> Iterator[Known]:
     """See StatCache.known."""
-    try:
-        with path.open("rb") as file:
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except (OSError, ValueError):
+    data = _mapped(path)
+    if data is None:
         yield Known()
         return
     with data:
         yield Known(data) if _intact(data) else Known()
+
+
+def _mapped(path: Path) -> mmap.mmap | None:
+    try:
+        with path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError):
+        return None
 
 
 def _intact(data: mmap.mmap) -> bool:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from sandbox import durable
 from sandbox.errors import NotFound, SandboxError
 from sandbox.trees import manifest
 from sandbox.trees.descent import Descent
@@ -101,13 +103,10 @@ class Meta:
             raise SandboxError(f"{directory / META} is damaged.") from error
 
     def write(self, directory: Path) -> None:
-        """Durable when it returns."""
+        """Never half there; several processes may do so at once."""
         stored = {"uid": self.owner.uid, "gid": self.owner.gid, "complete": self.complete, "boot": self.boot}
-        incoming = directory / f".{META}.{os.getpid()}"
-        with incoming.open("w") as file:
-            json.dump(stored, file)
-            file.flush()
-            os.fsync(file.fileno())
+        incoming = directory / f".{META}.{secrets.token_hex(8)}"
+        durable.write(incoming, json.dumps(stored).encode())
         incoming.replace(directory / META)
 
 

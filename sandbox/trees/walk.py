@@ -45,6 +45,7 @@ class Walk:
         """`root_fd` stays the caller's."""
         self._root_fd = root_fd
         self._ignore = ignore
+        self._ignores = bool(ignore)
         self._mounts = _mounts_below(root_fd)
         self.name = ROOT
 
@@ -69,60 +70,60 @@ class Walk:
             yield ROOT, root
             while self._levels:
                 level = self._levels[-1]
+                fd = self._down.fd
                 for name in level.names:
                     path = level.prefix + name
-                    if (found := self._visit(level, path, name)) is not None:
-                        self.name = name
-                        yield path, found
-                        if level is not self._levels[-1]:
-                            break
+                    found = self._look(fd, path, name)
+                    if found is None:
+                        continue
+                    self.name = name
+                    if stat.S_ISDIR(found.st_mode):
+                        found = self._enter(path, name)
+                        if found is None:
+                            continue
+                    level.seen[name] = found
+                    yield path, found
+                    if level is not self._levels[-1]:
+                        break
                 else:
                     self._settle(level)
                     self._levels.pop()
                     if self._levels:
                         self._down.leave()
 
-    def _visit(self, level: _Level, path: bytes, name: bytes) -> os.stat_result | None:
-        """What is there, entered if it is a directory; None where it is left out."""
+    def _enter(self, path: bytes, name: bytes) -> os.stat_result | None:
+        """Go into what was a directory a moment ago: what it is now, entered if it still is one."""
         for _ in range(_TRIES):
-            found = self._look(path, name)
-            if found is None or self._left_out(path, name, found):
-                return None
-            level.seen[name] = found
-            if not stat.S_ISDIR(found.st_mode):
-                return found
             try:
                 entered = self._down.enter(name)
-            except FileNotFoundError:
-                del level.seen[name]
-                return None
             except OSError as error:
-                if error.errno in (errno.ENOTDIR, errno.ELOOP):
-                    continue
-                refuse(error, path)
-            if entered.st_dev != self._device:
-                _refuse_mount(path)
-            level.seen[name] = entered
-            self._levels.append(_Level(path + b"/", entered, iter(self._list(path))))
-            return entered
+                if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                    refuse(error, path)
+            else:
+                if entered.st_dev != self._device:
+                    _refuse_mount(path)
+                self._levels.append(_Level(path + b"/", entered, iter(self._list(path))))
+                return entered
+            found = self._look(self._down.fd, path, name)
+            if found is None or not stat.S_ISDIR(found.st_mode):
+                return found
         raise Conflict(f"{path_text(path)!r} keeps changing while it is being read.", "Stop what writes there.")
 
-    def _look(self, path: bytes, name: bytes) -> os.stat_result | None:
+    def _look(self, fd: int, path: bytes, name: bytes) -> os.stat_result | None:
+        """What is under a name in a directory; None where it vanished or is left out."""
+        if name.startswith(RESERVED):
+            return None
         try:
-            return os.stat(name, dir_fd=self._down.fd, follow_symlinks=False)
+            found = os.stat(name, dir_fd=fd, follow_symlinks=False)
         except FileNotFoundError:
             return None
         except OSError as error:
             refuse(error, path)
-
-    def _left_out(self, path: bytes, name: bytes, found: os.stat_result) -> bool:
-        if name.startswith(RESERVED):
-            return True
-        if self._ignore and self._ignore.match_alone(path, is_dir=stat.S_ISDIR(found.st_mode)):
-            return True
+        if self._ignores and self._ignore.match_alone(path, is_dir=stat.S_ISDIR(found.st_mode)):
+            return None
         if self._mounts and path in self._mounts:
             _refuse_mount(path)
-        return False
+        return found
 
     def _list(self, path: bytes) -> list[bytes]:
         try:
@@ -138,8 +139,8 @@ class Walk:
         names: set[bytes] = set()
         for name in self._list(level.prefix):
             path = level.prefix + name
-            found = self._look(path, name)
-            if found is None or self._left_out(path, name, found):
+            found = self._look(self._down.fd, path, name)
+            if found is None:
                 continue
             names.add(name)
             if (seen := level.seen.get(name)) is None or not _unmoved(seen, found):

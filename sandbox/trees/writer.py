@@ -15,10 +15,11 @@ import fcntl
 import hashlib
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
+from sandbox.durable import write_all
 from sandbox.errors import InputError
 from sandbox.trees.descent import OPEN_DIR, Descent
 from sandbox.trees.entry import ROOT, Entry, parent_of, path_text
@@ -69,7 +70,7 @@ class TreeWriter:
         if self._clones and found.st_size and self._clone(target, fd):
             return _through(chunks(fd, found.st_size))
         sparse = found.st_blocks * 512 < found.st_size
-        return _write(target, chunks(fd, _HOLE - 1 if sparse else found.st_size), sparse=sparse)
+        return _write(target, chunks(fd, found.st_size), sparse=sparse)
 
     def pour(self, path: bytes, content: Iterable[bytes]) -> tuple[bytes, int]:
         """Start a file with this content; its SHA-256 and size."""
@@ -240,12 +241,15 @@ def _write(fd: int, content: Iterable[bytes], *, sparse: bool) -> tuple[bytes, i
     for data in content:
         sha.update(data)
         size += len(data)
-        if sparse and data == _ZEROS:
-            os.lseek(fd, len(data), os.SEEK_CUR)
-            continue
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
+        for block in _blocks(data) if sparse else (data,):
+            if sparse and block == _ZEROS:
+                os.lseek(fd, len(block), os.SEEK_CUR)
+            else:
+                write_all(fd, block)
     if sparse:
         os.ftruncate(fd, size)
     return sha.digest(), size
+
+
+def _blocks(data: bytes) -> Iterator[bytes]:
+    return (data[at : at + _HOLE] for at in range(0, len(data), _HOLE))

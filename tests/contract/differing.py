@@ -1,10 +1,11 @@
 """What an engine's candidates come to, and what a program inside sees: the two must be equal.
 
-Owns the comparison by the protocol's own words, apart from the product's.
+Owns the comparison by the protocol's own words, apart from the product's, which is held against it.
 """
 
 from __future__ import annotations
 
+from sandbox.trees.changes import net
 from sandbox.trees.entry import ROOT, Entry
 from tests.engines import Box
 
@@ -13,10 +14,19 @@ Difference = tuple[Entry | None, Entry | None]
 
 
 def differences(box: Box, origin: str | None = None) -> dict[bytes, Difference]:
-    """What the engine says, of the sandbox or of `origin`."""
+    """What the engine says, of the sandbox or of `origin`; the product's own `net` must say the same."""
+    candidates = box.changes(origin)
+    found = plainly(box, candidates)
+    changes = net(box.placements[0].tree.entries(), candidates.items())
+    assert {change.path: (change.before, change.after) for change in changes} == found
+    return found
+
+
+def plainly(box: Box, candidates: dict[bytes, Entry | None]) -> dict[bytes, Difference]:
+    """The protocol's own words, done the slow and obvious way."""
     before = {entry.path: entry for entry in box.placements[0].tree.entries()}
     after = dict(before)
-    for path, entry in box.changes(origin).items():
+    for path, entry in candidates.items():
         if entry is None or entry.kind != "dir":
             for gone in [known for known in before if below(known, path)]:
                 after.pop(gone, None)

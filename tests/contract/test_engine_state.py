@@ -29,7 +29,6 @@ def whole(box: Box) -> tuple[object, ...]:
     return box.out(FIND).splitlines(), *contents
 
 
-@pytest.mark.every_image
 def test_rm_rf_of_everything_then_rollback_brings_every_file_back(boxes: Boxes) -> None:
     box = boxes.create()
     before = whole(box)
@@ -41,6 +40,18 @@ def test_rm_rf_of_everything_then_rollback_brings_every_file_back(boxes: Boxes) 
     box.rollback(snapshot)
     assert whole(box) == before
     assert box.out("echo alive; pwd") == b"alive\n/workspace\n"
+
+
+@pytest.mark.every_image
+def test_deleted_programs_and_settings_come_back(boxes: Boxes) -> None:
+    box = boxes.create()
+    places = ("/workspace", "/usr/bin", "/etc")
+    before = [box.entries(path, skip=GIVEN) for path in places]
+    snapshot = box.snapshot()
+    box.sh("rm -rf /workspace /etc /usr/bin; mkdir -p /usr/bin; echo '#!/bin/true' > /usr/bin/python3")
+    assert box.run("python3", "--version").stdout == b""
+    box.rollback(snapshot)
+    assert [box.entries(path, skip=GIVEN) for path in places] == before
 
 
 def test_the_workspace_itself_can_be_deleted_and_made_again(boxes: Boxes) -> None:

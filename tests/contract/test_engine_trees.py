@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from sandbox.engines.base import ChangesRequest, Engine
 from sandbox.errors import InputError, NotFound, SandboxError
+from sandbox.trees.bases import BaseStore
 from sandbox.trees.entry import sort_key
+from sandbox.trees.patterns import Patterns
 from tests.contract.differing import differences, expected
 from tests.engines import Box, Boxes
 from tests.trees import Hashing, odd_tree, whiteout_tree, xattr_tree
@@ -32,6 +36,26 @@ def test_an_odd_tree_arrives_exactly(boxes: Boxes) -> None:
     entries = list(tree.entries())
     assert len(entries) >= 50
     assert boxes.create(tree).entries() == entries
+
+
+def test_a_captured_target_of_somebody_else_is_roots_in_the_sandbox(boxes: Boxes, tmp_path: Path) -> None:
+    """The agent is root, and root stands for the target's owner, so that what it makes anew is the owner's again."""
+    target = tmp_path / "target"
+    target.mkdir()
+    odd_tree(target)
+    (target / "of root").write_text("not the owner's")
+    for path in (target, target / "README", target / "app"):
+        os.chown(path, 1234, 5678)
+    base = BaseStore(tmp_path / "bases").capture(target, Patterns(()), key="target")
+    box = boxes.create(base.tree)
+    assert box.out("stat -c %u:%g . README 'of root'") == b"0:0\n0:0\n1234:5678\n"
+    assert box.entries() == list(base.tree.entries())
+    assert differences(box) == {}
+    box.out(
+        "cp README README.new; rm README; mv README.new README; echo more >> app/main.py; touch app/new; rm app/new"
+    )
+    changed = [base.owner.swap(new) for _, new in differences(box).values() if new]
+    assert [(entry.path, entry.uid, entry.gid) for entry in changed] == [(b"app/main.py", 0, 0)]
 
 
 def test_an_odd_tree_has_no_changes_in_a_new_sandbox_a_snapshot_or_a_fork(boxes: Boxes) -> None:
@@ -62,8 +86,16 @@ def test_xattrs_of_users_arrive_stay_and_are_compared(boxes: Boxes) -> None:
     box = boxes.create(boxes.tree(xattr_tree))
     tree = list(box.placements[0].tree.entries())
     assert sum(bool(entry.xattrs) for entry in tree) == 2
-    assert box.entries() == tree
     assert differences(box) == {}
+    if not box.engine.traits.keeps_attributes:
+        assert differences(box, box.snapshot()) == {}
+        box.out("echo more >> README")
+        [(before, after)] = differences(box, box.snapshot()).values()
+        assert before is not None
+        assert after is not None
+        assert after.xattrs == before.xattrs, "a change of the content loses none"
+        return
+    assert box.entries() == tree
     box.python("import os; os.setxattr('README', 'user.mine', b'\\0\\xff'); os.removexattr('app', 'user.dir')")
     wanted = expected(box)
     assert set(wanted) == {b"README", b"app"}

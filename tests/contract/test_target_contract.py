@@ -1,4 +1,4 @@
-"""What every target promises, whatever its kind; each kind brings a `Stage` that says what it looks like from outside."""
+"""What every target promises, whatever its kind; each kind brings a `Stage` that shows it from outside."""
 
 from __future__ import annotations
 
@@ -118,9 +118,8 @@ def test_a_system_that_is_not_there_is_refused_with_a_cure(stage: Stage) -> None
 
 
 def test_e2_a_lease_excludes_every_other_holder(stage: Stage) -> None:
-    with stage.target.lease():
-        with pytest.raises(Locked, match=str(os.getpid())), stage.target.lease():
-            pass
+    with stage.target.lease(), pytest.raises(Locked, match=str(os.getpid())), stage.target.lease():
+        pass
     with stage.target.lease():
         pass
 

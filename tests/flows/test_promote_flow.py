@@ -95,7 +95,8 @@ def test_several_targets_are_promoted_together(house: House) -> None:
     other = house.target("web", {"index.html": "old\n"})
     answer = house(
         "run", "--json", "--target", "app", "--target", "web", "--image", house.image, "--check",
-        "test -f app/app.py -a -f web/index.html", "--", "sh", "-c", "echo new > web/index.html; echo 9 > app/data/rows.txt",
+        "test -f app/app.py -a -f web/index.html", "--",
+        "sh", "-c", "echo new > web/index.html; echo 9 > app/data/rows.txt",
     ).expect(0)  # fmt: skip
     change = answer.json["change"]
     assert [delta["name"] for delta in change["targets"]] == ["app", "web"]

@@ -89,7 +89,8 @@ def test_e5_a_manager_killed_after_the_commit_stays_committed(house: House, targ
 
 
 def test_f3_what_somebody_else_wrote_is_kept_aside(house: House, target: Path) -> None:
-    script = f"echo theirs > {target}/app.py; echo theirs > {target}/untouched.txt; exit 1"
+    theirs = f"echo theirs > {target}/app.py; echo theirs > {target}/untouched.txt; exit 1"
+    script = f"if grep -q two {target}/app.py; then {theirs}; fi"
     house.write(
         "targets", "app",
         {"kind": "directory", "path": str(target), "policy": "production", "after_apply": [["sh", "-c", script]]},

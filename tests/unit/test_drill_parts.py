@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -264,3 +265,22 @@ def test_an_unknown_drill_is_named_with_those_that_exist() -> None:
     with pytest.raises(NotFound, match="kiro"):
         run("nothing", say=lambda _line: None)
     assert "kiro" in names()
+
+
+def test_a_drill_that_is_not_as_told_ends_with_a_failure_code() -> None:
+    source = (
+        "import sys; from sandbox import drills; from sandbox.cli import main\n"
+        "from sandbox.drills.outcome import DrillRecord\n"
+        "record = DrillRecord.model_validate_json(sys.stdin.read())\n"
+        "drills.run = lambda name, **_: record\n"
+        "sys.exit(main())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", source, "drill", "kiro", "--json"],
+        input=_record().model_dump_json(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert json.loads(done.stdout)["failures"] == ["the other: didn't"]

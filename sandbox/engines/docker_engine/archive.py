@@ -14,7 +14,7 @@ from contextlib import closing
 from typing import IO
 
 from sandbox.engines.base import Tree
-from sandbox.errors import EngineError
+from sandbox.errors import EngineError, InputError
 from sandbox.trees.entry import ROOT, Entry
 
 CHUNK = 1 << 20
@@ -91,6 +91,7 @@ def placed(path: str, tree: Tree) -> Iterator[bytes]:
     """A tree as members below `path`, content read from its files; times are those of the files."""
     top, root = raw(path.strip("/")), os.fsencode(tree.root)
     for entry in tree.entries():
+        refuse_whiteouts([text(entry.path)], "The tree")
         name, source = (top, root) if entry.path == ROOT else (top + b"/" + entry.path, root + b"/" + entry.path)
         info = member(name, entry, os.lstat(source).st_mtime if os.path.lexists(source) else 0)
         if info is None:
@@ -98,6 +99,16 @@ def placed(path: str, tree: Tree) -> Iterator[bytes]:
         yield header(info)
         if entry.kind == "file" and entry.size:
             yield from _content(source, entry.size)
+
+
+def refuse_whiteouts(paths: Iterable[str], whose: str) -> None:
+    """Raise InputError for a name that deletes another one when an image layer is unpacked."""
+    for path in paths:
+        if "/.wh." in f"/{path}":
+            raise InputError(
+                f"{whose} holds {path!r}: in an image layer a name that starts with '.wh.' means a deletion.",
+                "Remove or ignore it, or use `--engine native`, which has no such names.",
+            )
 
 
 def _content(path: bytes, size: int) -> Iterator[bytes]:

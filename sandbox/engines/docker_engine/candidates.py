@@ -25,7 +25,7 @@ _SPOOL = 8 << 20
 
 
 Fetch = Callable[[bytes], Iterable[bytes]]
-"""The content of one file, read again: for a hard link whose first name has not changed."""
+"""An archive of one file, read again: for the content of a further name of a hard-linked file."""
 
 
 def differing(base: Iterable[Entry], chunks: Iterable[bytes], sink: Sink, fetch: Fetch) -> Iterator[Candidate]:
@@ -45,7 +45,6 @@ class _Comparison:
         self._sink = sink
         self._fetch = fetch
         self._seen: dict[bytes, Entry] = {}
-        self._sunk: set[bytes] = set()
 
     def run(self, chunks: Iterable[bytes]) -> Iterator[Candidate]:
         last: tuple[bytes, ...] | None = None
@@ -106,7 +105,7 @@ class _Comparison:
             raise EngineError("The Docker Engine sent a hard link to a file that is not in the archive.")
         own = tuple(pair for pair in first.xattrs if not pair[0].startswith(b"user."))
         new = _keeping_attributes(first._replace(path=path, xattrs=own), old)
-        if new == old or new.kind != "file" or new.content in self._sunk:
+        if new == old or new.kind != "file":
             return new
         for _, content in archive.members(self._fetch(path)):
             if content is not None:
@@ -115,7 +114,6 @@ class _Comparison:
 
     def _through_sink(self, entry: Entry, pieces: Iterable[bytes]) -> Entry:
         content, size = self._sink(entry.path, pieces)
-        self._sunk.add(content)
         return entry._replace(content=content, size=size)
 
 

@@ -5,6 +5,8 @@ Owns the one API client of an engine object. Must not interpret errors (`mapping
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import threading
 from collections.abc import Callable
@@ -64,6 +66,27 @@ class Connection:
             return dict(api.inspect_image(name))
         except docker_errors.NotFound:
             return None
+
+    def path_status(self, container: str, path: str) -> dict[str, Any] | None:
+        """What is at a path: `mode` in Go's bits, `size`, and for a link `linkTarget`, where it leads in the end.
+
+        None where nothing is. The SDK has no such call.
+        """
+        url = f"{self.api.base_url}/v{self.api.api_version}/containers/{container}/archive"
+        answer = self.api.head(url, params={"path": path}, timeout=60)
+        if not answer.ok:  # a file where a directory should be gives an internal error, and no words with it
+            self._raise_unless_nothing(container, path)
+            return None
+        return dict(json.loads(base64.b64decode(answer.headers["X-Docker-Container-Path-Stat"])))
+
+    def _raise_unless_nothing(self, container: str, path: str) -> None:
+        """Ask the same in a way whose answer has words; the SDK's exception, unless nothing can be there."""
+        try:
+            self.api.get_archive(container, path)[0].close()
+        except docker_errors.APIError as error:
+            nothing = "Could not find the file" in str(error.explanation) or "not a directory" in str(error.explanation)
+            if not nothing:
+                raise
 
     @property
     def is_local(self) -> bool:

@@ -49,7 +49,7 @@ class Containers:
     def create(self, sandbox: str, image: str, blueprint: Blueprint, *, name: str) -> str:
         """A sandbox's container, running; its id. When it fails, nothing of it stays."""
         api = self._connection.api
-        limits = blueprint.allowance
+        limits, architecture = blueprint.allowance, self.architecture(image)
         host = api.create_host_config(
             init=True,
             cap_drop=["ALL"],
@@ -68,7 +68,7 @@ class Containers:
             name=name,
             hostname="sandbox",
             user="0",
-            entrypoint=waiter.command(self.architecture(image)),
+            entrypoint=waiter.command(architecture),
             command=[],
             working_dir="/",
             environment=blueprint.env,
@@ -79,7 +79,7 @@ class Containers:
             host_config=host,
         )
         try:
-            self._start(made["Id"], image)
+            self._start(made["Id"], architecture)
         except BaseException:
             self.remove(made["Id"])
             raise
@@ -139,6 +139,18 @@ class Containers:
             raise SandboxDied(f"The container of {sandbox} is not running.", "Roll it back or make another sandbox.")
         return box
 
+    @contextmanager
+    def frozen(self, box: Box) -> Iterator[None]:
+        """Nothing in the sandbox runs meanwhile. The caller holds the sandbox's lock."""
+        if not box.running:
+            yield
+            return
+        self._connection.api.pause(box.id)
+        try:
+            yield
+        finally:
+            self._connection.api.unpause(box.id)
+
     def listed(self, filters: dict[str, list[str]]) -> list[dict[str, Any]]:
         """Containers by label, dead ones too."""
         return list(self._connection.api.containers(all=True, filters=filters))
@@ -158,17 +170,15 @@ class Containers:
         """Of an image, in Docker's words."""
         return str((self._connection.image(image) or {}).get("Architecture", ""))
 
-    def _start(self, container: str, image: str) -> None:
-        """Start it; where the waiter was deleted in the snapshot that it is made from, put it back first."""
+    def _start(self, container: str, architecture: str) -> None:
+        """Start it, with the waiter in its place: an agent may have deleted that before a snapshot."""
         api = self._connection.api
-        program = waiter.program(self.architecture(image))
-        try:
-            api.start(container)
-        except docker_errors.APIError as error:
-            if program is None or waiter.PATH not in str(error.explanation):
-                raise
-            api.put_archive(container, "/", archive.file(waiter.PATH, program, 0o755) + archive.END)
-            api.start(container)
+        program = waiter.program(architecture)
+        if program is not None:
+            found = self._connection.path_status(container, waiter.PATH)
+            if found is None or (found["mode"], found["size"]) != (0o755, len(program)):
+                api.put_archive(container, "/", archive.file(waiter.PATH, program, 0o755) + archive.END)
+        api.start(container)
 
 
 def _box(says: dict[str, Any]) -> Box:

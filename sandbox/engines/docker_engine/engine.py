@@ -54,6 +54,7 @@ class DockerEngine:
         name="docker",
         networks=frozenset({"none", "full"}),
         keeps_processes=False,
+        keeps_attributes=False,
         default_image=DEFAULT,
         isolation="a Docker container: namespaces, cgroups, seccomp; the engine's host shares its kernel",
     )
@@ -220,7 +221,5 @@ class DockerEngine:
                 return
             stack.enter_context(self._locks.hold(origin))
             box = self._containers.find(origin)
-            if box.running:
-                self._connection.api.pause(box.id)
-                stack.callback(self._connection.api.unpause, box.id)
+            stack.enter_context(self._containers.frozen(box))
             yield box.id

@@ -5,8 +5,6 @@ Owns paths and links here: the engine resolves every link inside the sandbox's o
 
 from __future__ import annotations
 
-import base64
-import json
 import posixpath
 from contextlib import closing
 from typing import Any
@@ -70,23 +68,11 @@ class Files:
     def _stat(self, container: str, path: str) -> dict[str, Any] | None:
         """What is at the path, links followed inside the sandbox; `path` in it is the real one. None: nothing."""
         for _ in range(_LINKS):
-            found = self._lstat(container, path)
+            found = self._connection.path_status(container, path)
             if found is None or not found["mode"] & _GO_LINK:
                 return None if found is None else {**found, "path": path}
             path = found["linkTarget"]
         return None
-
-    def _lstat(self, container: str, path: str) -> dict[str, Any] | None:
-        """What is at the path; of a link, `linkTarget` is where it leads in the end. The SDK has no such call."""
-        api = self._connection.api
-        answer = api.head(
-            f"{api.base_url}/v{api.api_version}/containers/{container}/archive", params={"path": path}, timeout=60
-        )
-        if answer.status_code == 404:
-            return None
-        answer.raise_for_status()
-        found: dict[str, Any] = json.loads(base64.b64decode(answer.headers["X-Docker-Container-Path-Stat"]))
-        return found
 
 
 def _absolute(path: str) -> str:

@@ -89,13 +89,10 @@ class Killer:
         with (
             self._locks.hold(sandbox),
             self._containers.beside("killer", box, ["sh", "-c", _SCRIPT, "sh", token], ["KILL"]) as killer,
+            self._containers.frozen(box),
         ):
-            api.pause(box.id)
-            try:
-                api.start(killer)
-                code = int(api.wait(killer, timeout=_ANSWER_S)["StatusCode"])
-            finally:
-                api.unpause(box.id)
+            api.start(killer)
+            code = int(api.wait(killer, timeout=_ANSWER_S)["StatusCode"])
         if code not in (0, _NOT_THERE):
             raise docker_errors.DockerException(f"the killer ended with {code}")
         return code == 0

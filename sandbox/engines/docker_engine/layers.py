@@ -86,7 +86,8 @@ class Layers:
         wanted = self._names.of_home(base=base)
         if self._containers.listed(wanted):
             return True
-        return any((item.get("Labels") or {}).get(naming.KIND) == "snapshot" for item in self.listed(wanted))
+        mine = self.listed(self._names.of_home("snapshot", base=base))
+        return any(tag != "<none>:<none>" for item in mine for tag in item.get("RepoTags") or ())
 
     def _make(self, blueprint: Blueprint, placements: Sequence[Placement]) -> None:
         api = self._connection.api

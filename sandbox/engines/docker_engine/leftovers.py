@@ -37,11 +37,11 @@ class Leftovers:
                 yield from self._temporary(item["Id"], name, labels)
             else:
                 yield from self._sandbox(item, name, labels[naming.ID])
-        for image in self._layers.listed(self._names.of_home("base")):
-            yield from self._base(image["Labels"][naming.BASE])
         for image in self._layers.listed(self._names.of_home(), dangling=True):
             if self._layers.drop_unnamed(image["Id"]):
                 yield f"removed the image {image['Id'][7:19]} that nothing stands on"
+        for image in self._layers.listed(self._names.of_home("base")):
+            yield from self._base(image["Labels"][naming.BASE])
         self._locks.clear()
 
     def _temporary(self, container: str, name: str, labels: dict[str, str]) -> Iterator[str]:

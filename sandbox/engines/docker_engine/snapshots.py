@@ -14,7 +14,7 @@ from typing import Any
 from docker import errors as docker_errors
 
 from sandbox import faults
-from sandbox.engines.docker_engine import naming, waiter
+from sandbox.engines.docker_engine import archive, naming, waiter
 from sandbox.engines.docker_engine.connection import Connection
 from sandbox.engines.docker_engine.containers import Containers
 from sandbox.engines.docker_engine.layers import Layers
@@ -24,6 +24,9 @@ from sandbox.errors import NotFound
 
 DEPTH = 100
 """Layers that an image may have before a snapshot is made flat; the engine's own bound is near 125."""
+
+
+_ADDED = 1
 
 
 class Snapshots:
@@ -40,11 +43,13 @@ class Snapshots:
         self.depth = DEPTH
 
     def take(self, sandbox: str, snapshot: str) -> None:
-        """See Engine.snapshot. The engine pauses the container while it copies."""
+        """See Engine.snapshot. The container is frozen while the engine copies."""
         name = self._names.snapshot(snapshot)
         with self._locks.hold(sandbox):
             box = self._containers.find(sandbox)
-            self._commit(box.id, name, snapshot, box.blueprint, pause=box.running)
+            with self._containers.frozen(box):
+                archive.refuse_whiteouts(self._added(box.id), f"The sandbox {sandbox}")
+                self._commit(box.id, name, snapshot, box.blueprint)
         faults.reached("docker.committed")
         if len(self._inspect(snapshot)["RootFS"]["Layers"]) > self.depth:
             self._flatten(name, snapshot, box.blueprint)
@@ -110,12 +115,18 @@ class Snapshots:
             return None
         return says["Image"], says["Config"]["Labels"][naming.BASE]
 
-    def _commit(self, container: str, name: str, snapshot: str, blueprint: Blueprint, *, pause: bool) -> None:
+    def _added(self, container: str) -> Iterator[str]:
+        """Paths that are not in the container's image; for new names this list of the engine's is complete."""
+        for change in self._connection.api.diff(container) or ():
+            if change["Kind"] == _ADDED:
+                yield change["Path"]
+
+    def _commit(self, container: str, name: str, snapshot: str, blueprint: Blueprint) -> None:
         repository, _, tag = name.rpartition(":")
         labels = self._names.labels("snapshot", id=snapshot, blueprint=blueprint.text(), base=blueprint.base)
         self._connection.patiently(
             lambda: self._connection.api.commit(
-                container, repository=repository, tag=tag, pause=pause, conf={"Labels": labels}
+                container, repository=repository, tag=tag, pause=False, conf={"Labels": labels}
             )
         )
 
@@ -128,5 +139,5 @@ class Snapshots:
             answer = api.import_image_from_data(api.export(source), changes=marks)
         flat = str(json.loads(answer)["status"])
         with self._containers.temporary("builder", flat, [waiter.PATH]) as copy:
-            self._commit(copy, name, snapshot, blueprint, pause=False)
+            self._commit(copy, name, snapshot, blueprint)
         self._layers.drop_unnamed(deep)

@@ -11,11 +11,15 @@ from sandbox.lifecycle.interrupts import deferred
 
 
 def test_an_interrupt_waits_until_the_work_is_done() -> None:
-    done = False
-    with pytest.raises(KeyboardInterrupt):
+    done = []
+
+    def work() -> None:
         with deferred():
             os.kill(os.getpid(), signal.SIGINT)
-            done = True
+            done.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
     assert done
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 

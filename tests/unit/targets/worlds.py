@@ -25,7 +25,7 @@ from sandbox.trees.entry import Change, Entry
 from sandbox.trees.manifest import fingerprint
 from tests.trees import entries_below
 
-Edit = Callable[[Path], None]
+Edit = Callable[[Path], object]
 
 
 class Kept:

@@ -16,6 +16,7 @@ import pytest
 from sandbox.errors import Conflict, InputError
 from sandbox.trees.entry import ROOT, Entry, sort_key
 from sandbox.trees.patterns import Patterns
+from sandbox.trees.removal import remove_tree
 from sandbox.trees.scan import scan
 
 NOTHING = Patterns([])
@@ -41,6 +42,17 @@ class Reader:
         if path == self._at and self._then is not None:
             self._then()
         return hashlib.sha256(content).digest(), len(content)
+
+
+def dig(root: Path, name: bytes, depth: int) -> None:
+    """Make a directory in a directory in a directory, deeper than a path can say."""
+    fd = os.open(root, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir(name, dir_fd=fd)
+        below = os.open(name, os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+    os.close(fd)
 
 
 def test_every_kind_of_name_comes_back_in_depth_first_order(tmp_path: Path) -> None:
@@ -104,16 +116,16 @@ def test_links_are_never_followed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "depth"), [(b"d", 1300), (b"n" * 255, 60)], ids=["many levels", "long path"])
 def test_depth_has_no_limit(tmp_path: Path, name: bytes, depth: int) -> None:
-    fd = os.open(tmp_path, os.O_RDONLY)
-    for _ in range(depth):
-        os.mkdir(name, dir_fd=fd)
-        below = os.open(name, os.O_RDONLY, dir_fd=fd)
-        os.close(fd)
-        fd = below
-    os.close(fd)
-    paths = [entry.path for entry in scan(tmp_path, NOTHING)]
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    dig(tree, name, depth)
+    try:
+        paths = [entry.path for entry in scan(tree, NOTHING)]
+    finally:
+        remove_tree(tree)
     assert len(paths) == depth + 1
     assert paths[-1] == b"/".join([name] * depth)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_sparse_file_is_its_content(tmp_path: Path) -> None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 
-from sandbox.errors import NotFound, SandboxError
+from sandbox.errors import InputError, NotFound, SandboxError
 from sandbox.trees.changes import compare
 from sandbox.trees.entry import Change, Entry
 from sandbox.trees.sealed import SealedBlobs, SealWriter, changes_digest, read_changes, write_changes
 from tests.unit.trees.strategies import PROPERTY, trees
+from tests.unit.trees.test_scan import as_root
 
 CONTENT = b"hello world" * 1000
 SHA = hashlib.sha256(CONTENT).digest()
@@ -174,3 +176,20 @@ def test_a_failed_store_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="gone"):
         SealWriter(tmp_path / "chg")(b"a", broken())
     assert os.listdir(tmp_path / "chg" / "blobs") == []
+
+
+@as_root
+def test_a_full_disk_says_how_much_is_missing_and_leaves_nothing(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", small], check=True)
+    try:
+        writer = SealWriter(small / "chg")
+        with pytest.raises(InputError, match=r"has 3000000 bytes, and \d+ are free") as caught:
+            writer(b"big", pieces(bytes(3_000_000), 65536))
+        assert "at least" in caught.value.hint
+        assert os.listdir(small / "chg" / "blobs") == []
+        writer(b"a", [CONTENT])
+        writer.finish([ADDED]).verify([ADDED])
+    finally:
+        subprocess.run(["umount", small], check=True)
