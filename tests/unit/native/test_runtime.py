@@ -79,3 +79,16 @@ def test_a_shell_without_a_terminal_takes_its_script_from_the_input(boxes: Boxes
     done = subprocess.run(command, input=b"echo out; echo err >&2; tty; exit 6\n", capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (6, b"err\n")
     assert done.stdout == b"out\nnot a tty\n"
+
+
+def test_cgroup_v2_controllers_are_enabled_where_they_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On files that stand for the kernel's, so that it is tried on machines with version 1 too."""
+    monkeypatch.setattr(cgroups, "MOUNT", tmp_path)
+    (tmp_path / "cgroup.controllers").write_text("cpuset cpu io memory pids")
+    (tmp_path / "cgroup.subtree_control").write_text("memory pids")
+    cgroups.enable_controllers()
+    assert (tmp_path / "cgroup.subtree_control").read_text() == "+memory +pids +cpu"
+    (tmp_path / "cgroup.subtree_control").write_text("cpu memory pids io")
+    cgroups.enable_controllers()
+    assert (tmp_path / "cgroup.subtree_control").read_text() == "cpu memory pids io"
+    assert cgroups.missing_controllers() == []
