@@ -23,7 +23,7 @@ demo: $(VENV)/.runtime ## Set up, then run the drill `kiro`: an agent deletes an
 
 test: $(VENV)/.dev ## Set up what the tests need, then run them all, on both engines
 	@scripts/install-missing runc:runc mmdebstrap:mmdebstrap ssh-keygen:openssh-client catatonit:catatonit
-	scripts/with-docker $(BIN)/python $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
+	scripts/with-docker $(BIN)/python $(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## Lint, formatting, types
 	$(BIN)/ruff check .

@@ -32,14 +32,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("place", places, ids=["-".join(place) for place in places], scope="session")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that look at one costly sandbox stay in one test process (`--dist loadgroup`)."""
-    for item in items:
-        if isinstance(item, pytest.Function) and "gallery" in item.fixturenames:
-            item.add_marker(pytest.mark.xdist_group("gallery-" + "-".join(item.callspec.params["place"])))
-
-
 def engine_names(config: pytest.Config) -> list[str]:
     """The engines that this run was asked for."""
     names = [name.strip() for name in config.getoption("--engines").split(",") if name.strip()]

@@ -66,7 +66,7 @@ def test_nothing_is_left_to_do_or_switched_off() -> None:
 def test_the_version_is_one_everywhere() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
-    newest = re.search(r"^## \[?([0-9][^\] ]*)", changelog, re.MULTILINE)
+    newest = re.search(r"^## \[?([0-9][^\]\s]*)", changelog, re.MULTILINE)
     assert newest, "CHANGELOG.md has a heading `## VERSION`"
     assert project["version"] == sandbox.__version__ == newest.group(1)
 

@@ -101,6 +101,17 @@ def placed(path: str, tree: Tree) -> Iterator[bytes]:
             yield from _content(source, entry.size)
 
 
+def gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in large chunks: a tree of small files would be sent a header at a time."""
+    buffer = bytearray()
+    for piece in pieces:
+        buffer += piece
+        if len(buffer) >= CHUNK:
+            yield bytes(buffer)
+            buffer.clear()
+    yield bytes(buffer)
+
+
 def refuse_whiteouts(paths: Iterable[str], whose: str) -> None:
     """Raise InputError for a name that deletes another one when an image layer is unpacked."""
     for path in paths:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import socket
 import threading
 from collections.abc import Callable
 from datetime import datetime
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 
 import docker
 from docker import errors as docker_errors
+from docker.constants import DEFAULT_UNIX_SOCKET
 from docker.utils import kwargs_from_env
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
@@ -43,13 +45,10 @@ class Connection:
         """The SDK's low-level client. Raises what the SDK raises where nothing answers."""
         with self._lock:
             if self._api is None:
-                self._api = docker.APIClient(version="auto", timeout=ANSWER_S, **kwargs_from_env())
+                options = kwargs_from_env()
+                _knock(options.get("base_url") or DEFAULT_UNIX_SOCKET)
+                self._api = docker.APIClient(version="auto", timeout=ANSWER_S, **options)
             return self._api
-
-    @cached_property
-    def info(self) -> dict[str, Any]:
-        """What the engine says of itself; asked once."""
-        return dict(self.api.info())
 
     @cached_property
     def clock_ahead_s(self) -> float:
@@ -105,6 +104,18 @@ class Connection:
             reraise=True,
         )
         return retrying(call)
+
+
+def _knock(address: str) -> None:
+    """Raise the SDK's exception where nothing listens on a local socket; the SDK itself would leak one then."""
+    scheme, _, path = address.partition("://")
+    if not scheme.endswith("unix"):
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect("/" + path.lstrip("/"))
+        except OSError as error:
+            raise docker_errors.DockerException(f"{path}: {error}") from error
 
 
 def _is_busy(error: BaseException) -> bool:

@@ -55,7 +55,7 @@ class Containers:
             cap_drop=["ALL"],
             cap_add=CAPABILITIES,
             security_opt=["no-new-privileges"],
-            network_mode="none" if blueprint.network == "none" else "default",
+            network_mode="none" if blueprint.network == "none" else "bridge",
             pids_limit=limits.pids,
             mem_limit=limits.memory_mb * MIB,
             memswap_limit=limits.memory_mb * MIB,

@@ -157,10 +157,10 @@ class DockerEngine:
 
     def destroy(self, sandbox: str) -> None:
         """See Engine."""
-        with mapped():
-            with self._locks.hold(sandbox):
-                for name in (self._names.container(sandbox), self._names.successor(sandbox)):
-                    self._remove(name)
+        names = (self._names.container(sandbox), self._names.successor(sandbox))
+        with mapped(), self._locks.hold(sandbox):
+            for name in names:
+                self._remove(name)
             self._locks.forget(sandbox)
 
     def instances(self) -> list[Instance]:

@@ -53,14 +53,15 @@ class Layers:
                 self.untag(self._names.base(base))
             self._locks.forget(self.lock(base))
 
-    def untag(self, image: str) -> None:
-        """Remove a name; the image goes with it, or with the last container or image that stands on it."""
+    def untag(self, image: str, *, force: bool = True) -> None:
+        """Remove a name; the image goes with it, or with the last container or image that stands on it.
+
+        Without `force` an image that a container stands on is left alone.
+        """
         try:
-            self._connection.api.remove_image(image, force=True)
-        except docker_errors.NotFound:
-            pass
+            self._connection.api.remove_image(image, force=force)
         except docker_errors.APIError as error:
-            if error.status_code != 409:
+            if not _stays_or_is_gone(error):
                 raise
 
     def drop_unnamed(self, image: str) -> bool:
@@ -70,10 +71,8 @@ class Layers:
             return False
         try:
             self._connection.api.remove_image(image)
-        except docker_errors.NotFound:
-            return False
         except docker_errors.APIError as error:
-            if error.status_code != 409:
+            if not _stays_or_is_gone(error):
                 raise
             return False
         return True
@@ -100,7 +99,8 @@ class Layers:
                 "Use an image without VOLUME, or import it flat: `docker export` and `docker import`.",
             )
         with self._containers.temporary("builder", blueprint.image_id, [waiter.PATH]) as container:
-            api.put_archive(container, "/", _archive(str(image.get("Architecture", "")), blueprint.cwd, placements))
+            added = _archive(str(image.get("Architecture", "")), blueprint.cwd, placements)
+            api.put_archive(container, "/", archive.gathered(added))
             repository, _, tag = self._names.base(blueprint.base).rpartition(":")
             labels = self._names.labels("base", base=blueprint.base)
             api.commit(container, repository=repository, tag=tag, conf={"Labels": labels})
@@ -120,6 +120,11 @@ def _archive(architecture: str, cwd: str, placements: Sequence[Placement]) -> It
     for placement in placements:
         yield from archive.placed(placement.path, placement.tree)
     yield archive.END
+
+
+def _stays_or_is_gone(error: docker_errors.APIError) -> bool:
+    """Something stands on the image, or it went with another one a moment ago (which may be a 500)."""
+    return error.status_code in (404, 409) or "unrecognized image ID" in str(error.explanation)
 
 
 def _label(image: dict[str, Any], name: str) -> str | None:

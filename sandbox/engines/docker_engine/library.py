@@ -50,11 +50,15 @@ class Library:
             ready = self._ready(definition)
             if ready is not None:
                 return ready
+            name = f"{_repository(definition.name)}:latest"
+            before = self._layers.find(name)
             on_progress(f"Importing the image {definition.name} into the Docker Engine.")
             with open(archive, "rb") as data:
                 answer = self._connection.api.import_image_from_data(
                     data, repository=_repository(definition.name), tag="latest", changes=_config(definition)
                 )
+            if before is not None:
+                self._layers.untag(before["Id"], force=False)  # its name is the new one's now
         return str(json.loads(answer.splitlines()[-1])["status"])
 
     def listed(self) -> list[ImageInfo]:

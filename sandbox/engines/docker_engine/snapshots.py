@@ -20,7 +20,7 @@ from sandbox.engines.docker_engine.containers import Containers
 from sandbox.engines.docker_engine.layers import Layers
 from sandbox.engines.docker_engine.locks import Locks
 from sandbox.engines.docker_engine.naming import Blueprint, Names
-from sandbox.errors import NotFound
+from sandbox.errors import InputError, NotFound
 
 DEPTH = 100
 """Layers that an image may have before a snapshot is made flat; the engine's own bound is near 125."""
@@ -45,6 +45,8 @@ class Snapshots:
     def take(self, sandbox: str, snapshot: str) -> None:
         """See Engine.snapshot. The container is frozen while the engine copies."""
         name = self._names.snapshot(snapshot)
+        if self.exists(snapshot):
+            raise InputError(f"There is a snapshot {snapshot!r} already.", "Every snapshot needs an id of its own.")
         with self._locks.hold(sandbox):
             box = self._containers.find(sandbox)
             with self._containers.frozen(box):

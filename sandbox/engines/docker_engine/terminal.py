@@ -58,7 +58,7 @@ def _raw() -> Iterator[None]:
     source = sys.stdin.fileno()
     before = termios.tcgetattr(source)
     try:
-        tty.setraw(source)
+        tty.setraw(source, termios.TCSADRAIN)  # keys that were typed already are kept
         yield
     finally:
         termios.tcsetattr(source, termios.TCSADRAIN, before)

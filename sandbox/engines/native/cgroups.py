@@ -11,6 +11,7 @@ never applies.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -18,13 +19,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sandbox.errors import EngineError
+from sandbox.errors import EngineError, EngineUnavailable
 
 MOUNT = Path("/sys/fs/cgroup")
 PARENT = "sandbox"
 NEEDED = ("memory", "pids", "cpu")
 _FREEZE_WITHIN_S = 20.0
-_KILL_WITHIN_S = 20.0
+_TRIES_OF_V1 = 20
+_KILL_WITHIN_S = 120.0
+"""Long, since what a snapshot holds still dies only afterwards."""
 
 
 def unified() -> bool:
@@ -38,6 +41,21 @@ def missing_controllers() -> list[str]:
         have = (MOUNT / "cgroup.controllers").read_text().split()
         return [name for name in NEEDED if name not in have]
     return [name for name in (*NEEDED, "freezer", "devices") if not (MOUNT / name / "cgroup.procs").exists()]
+
+
+def enable_controllers() -> None:
+    """Version 2: let the groups below the top one have the controllers. Raises EngineUnavailable."""
+    control = MOUNT / "cgroup.subtree_control"
+    if not unified() or set(NEEDED) <= set(control.read_text().split()):
+        return
+    try:
+        control.write_text(" ".join(f"+{name}" for name in NEEDED))
+    except OSError as error:
+        hint = "Run `sandbox doctor`, or use --engine docker."
+        if error.errno == errno.EBUSY:
+            # Only the machine's own top group may have both processes and controllers: this is a container's.
+            hint = f"Processes are in the top group of a container; move them to a group of their own below {MOUNT}."
+        raise EngineUnavailable(f"The cgroup controllers can't be enabled: {error.strerror}.", hint) from error
 
 
 def swap_is_counted() -> bool:
@@ -131,11 +149,15 @@ class Group:
 
     def _await_frozen(self) -> None:
         deadline = time.monotonic() + _FREEZE_WITHIN_S
+        tries = 0
         while not self._is_frozen():
             if time.monotonic() > deadline:
                 raise EngineError(f"The processes of {self.path} can't be frozen (stuck in the kernel?).")
-            if not self._v2:
-                # Version 1 may give up on a process that was just forking; asking again makes it complete.
+            tries += 1
+            if not self._v2 and tries % _TRIES_OF_V1 == 0:
+                # Version 1 can miss a process that is just starting, and then never gets done: begin again.
+                self._write_freeze(False)
+                time.sleep(0.002)
                 self._write_freeze(True)
             time.sleep(0.001)
 

@@ -15,13 +15,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from sandbox.engines.base import Candidate, Sink
-from sandbox.engines.native.merged import DIRECTORY, Directory, Leaf, kept, look_up, state_at
+from sandbox.engines.native.merged import DIRECTORY, MAX_DEPTH, Directory, Leaf, kept, look_up, state_at
 from sandbox.errors import InputError
 from sandbox.trees.entry import ROOT, Entry
 
 _CHUNK = 1 << 20
-_MAX_DEPTH = 400
-"""Levels of directories, each with a handle for every layer that has it."""
 _KINDS = {
     stat.S_IFREG: "file",
     stat.S_IFDIR: "dir",
@@ -57,8 +55,8 @@ def candidates(layers: Sequence[Path], place: str, base: Path, sink: Sink) -> It
 
 
 def _below(at: Directory, path: bytes, sink: Sink, depth: int) -> Iterator[Candidate]:
-    if depth > _MAX_DEPTH:
-        raise InputError(f"Directories are nested deeper than {_MAX_DEPTH} levels in the sandbox.")
+    if depth > MAX_DEPTH:
+        raise InputError(f"Directories are nested deeper than {MAX_DEPTH} levels in the sandbox.")
     names = {os.fsencode(name) for layer in at.layers for name in os.listdir(layer)}
     if not at.shows_base and at.base is not None:
         names.update(os.fsencode(name) for name in os.listdir(at.base))

@@ -20,11 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.engines.native.kernel import clone_file
+from sandbox.engines.native.merged import MAX_DEPTH
 from sandbox.errors import InputError
 
 _RACY_NS = 100_000_000
-_MAX_DEPTH = 900
-"""Directory handles held at once; with it the deepest tree that can be kept."""
 
 Index = dict[str, list[int]]
 """Path in the layer → what told the source file's state when it was copied."""
@@ -81,8 +80,8 @@ class Cloner:
         state = os.stat(name, dir_fd=level.source, follow_symlinks=False)
         path = f"{level.path}/{name}" if level.path else name
         if stat.S_ISDIR(state.st_mode):
-            if len(levels) >= _MAX_DEPTH:
-                raise InputError(f"Directories are nested deeper than {_MAX_DEPTH} levels in the sandbox.")
+            if len(levels) >= MAX_DEPTH:
+                raise InputError(f"Directories are nested deeper than {MAX_DEPTH} levels in the sandbox.")
             os.mkdir(name, 0o700, dir_fd=level.target)
             levels.append(_enter(_open_at(level.source, name), _open_at(level.target, name), path))
         elif state.st_nlink > 1 and state.st_ino in self._first_name:

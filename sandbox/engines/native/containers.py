@@ -46,6 +46,7 @@ class Containers:
 
     def start(self, state: SandboxState) -> SandboxState:
         """Start the container of a `fresh` state; the state with its process."""
+        cgroups.enable_controllers()
         upper, links, files = self._lay_out(state)
         chosen = self.runtime(state)
         lowers = [Path(layer) for layer in state.origin.chain]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -80,8 +81,9 @@ class NativeEngine:
         image = self._images.layers(request.image, _silent)
         with self._claimed(request.sandbox):
             fresh = self._store.fresh_layer(request.sandbox)
+            final = self._store.layers / f"place-{secrets.token_hex(8)}"
             try:
-                placed = placing.make(request.placements, image, fresh, self._store.layers / request.sandbox)
+                placed = placing.make(request.placements, image, fresh, final)
                 placements = tuple(Placed(path=one.path, tree=one.tree.id) for one in request.placements)
                 cwd = placements[0].path if len(placements) == 1 else WORKSPACE
                 chain = tuple(str(layer) for layer in [*placed, *image])
@@ -95,7 +97,7 @@ class NativeEngine:
                     base_layers=len(chain),
                 )
                 with self._store.locked():
-                    os.rename(fresh, self._store.layers / request.sandbox)
+                    os.rename(fresh, final)
                     state = self._prepared(request.sandbox, origin)
             finally:
                 removal.remove(fresh)
@@ -109,8 +111,13 @@ class NativeEngine:
             cwd = self._working_directory(root, state, request.cwd)
         env = bundle.environment(user.home, user.name, state.origin.env, request.env)
         process = bundle.process(request.command, env, cwd, user.ids)
-        runtime, group = self._containers.runtime(state), self._containers.group(state)
-        result = executing.run(runtime, state.container, process, group, request)
+        venue = executing.Venue(
+            self._containers.runtime(state),
+            state.container,
+            self._containers.group(state),
+            self._store.sandboxes / request.sandbox,
+        )
+        result = executing.run(venue, process, request)
         if not self._containers.alive(state):
             raise verdicts.died(state.sandbox)
         return result

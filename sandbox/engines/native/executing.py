@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ _TICK_S = 0.05
 """How often a cancel is looked for."""
 _DRAIN_BYTES = 1 << 21
 """More than a pipe holds: what the command wrote before its end is read, what its children write on is not."""
-_PAUSED_RETRIES = 600
+_PAUSED_AT_MOST_S = 600.0
 
 
 class Paused(Exception):
@@ -117,64 +117,63 @@ class _Streams:
         pipe.close()
 
 
-def run(runtime: Runtime, container: str, process: dict[str, Any], group: Group, request: ExecRequest) -> ExecResult:
-    """Run the process in the container, in a group of its own below `group`, which the sandbox is in."""
-    deadline_tries = _PAUSED_RETRIES
+@dataclass(frozen=True, slots=True)
+class Venue:
+    """Where a command runs."""
+
+    runtime: Runtime
+    container: str
+    group: Group
+    """The sandbox's; the command gets one of its own below it."""
+    scratch: Path
+    """The sandbox's directory, so that nothing of a command outlives it."""
+
+
+def run(venue: Venue, process: dict[str, Any], request: ExecRequest) -> ExecResult:
+    """Run the process to its end. Its time starts now, also where it has to wait for a snapshot."""
     started = time.monotonic()
     while True:
         try:
-            return _Command(runtime, container, process, group, request, started).run()
+            return _Command(venue, process, request, started).run()
         except Paused:
-            deadline_tries -= 1
-            if deadline_tries == 0:
+            if time.monotonic() - started > _PAUSED_AT_MOST_S:
                 raise EngineError("The sandbox stays paused.", "Another operation on it may hang.") from None
             time.sleep(_TICK_S)
 
 
 class _Command:
-    def __init__(
-        self,
-        runtime: Runtime,
-        container: str,
-        process: dict[str, Any],
-        group: Group,
-        request: ExecRequest,
-        started: float,
-    ) -> None:
-        self._runtime = runtime
-        self._container = container
+    def __init__(self, venue: Venue, process: dict[str, Any], request: ExecRequest, started: float) -> None:
+        self._venue = venue
         self._process = process
-        self._sandbox_group = group
         self._request = request
         self._started = started
         self._timed_out = self._cancelled = False
 
     def run(self) -> ExecResult:
         """Start it and see it to its end."""
-        with tempfile.TemporaryDirectory(prefix="sandbox-exec-") as scratch:
-            self._log = os.path.join(scratch, "log")
-            self._group = self._sandbox_group.child(f"exec-{os.path.basename(scratch)}")
-            oom_kills = self._sandbox_group.oom_kills()
+        outer = self._venue.group
+        with ExitStack() as stack:
             try:
+                scratch = stack.enter_context(
+                    tempfile.TemporaryDirectory(prefix="exec-", dir=self._venue.scratch, ignore_cleanup_errors=True)
+                )
+                self._group = outer.child(os.path.basename(scratch))
                 self._group.make()
             except FileNotFoundError as error:
                 raise verdicts.died(self._request.sandbox) from error
-            try:
-                streams = self._watch(Path(scratch))
-            except BaseException:
-                self._group.kill()
-                raise
-            finally:
-                self._leave_group()
-            limit = "memory" if self._sandbox_group.oom_kills() > oom_kills else None
+            stack.callback(self._leave_group)
+            self._log = os.path.join(scratch, "log")
+            oom_kills = outer.oom_kills()
+            streams = self._watch(Path(scratch))
+            limit = "memory" if outer.oom_kills() > oom_kills else None
             return self._result(streams, limit)
 
     def _watch(self, scratch: Path) -> _Streams:
         config, pid_file = scratch / "process.json", scratch / "pid"
         config.write_text(json.dumps(self._process), encoding="utf-8")
-        verb = self._runtime.command(
+        verb = self._venue.runtime.command(
             "exec", "--detach", "--process", str(config), "--pid-file", str(pid_file),
-            *self._group.exec_option(), self._container, log=self._log,
+            *self._group.exec_option(), self._venue.container, log=self._log,
         )  # fmt: skip
         ours, theirs = os.pipe()
         try:
@@ -248,7 +247,7 @@ class _Command:
                 raise Paused
             case "died":
                 raise verdicts.died(self._request.sandbox)
-        raise EngineError(f"{self._runtime.name} can't run a command in the sandbox: {' '.join(says.split())}")
+        raise EngineError(f"{self._venue.runtime.name} can't run a command in the sandbox: {' '.join(says.split())}")
 
     def _seconds(self) -> float:
         return time.monotonic() - self._started

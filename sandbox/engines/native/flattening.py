@@ -12,10 +12,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from sandbox.engines.native import overlay
-from sandbox.engines.native.merged import DIRECTORY, Directory, kept, look_up
+from sandbox.engines.native.merged import DIRECTORY, MAX_DEPTH, Directory, kept, look_up
 from sandbox.errors import InputError
-
-_MAX_DEPTH = 400
 
 
 def flatten(layers: Sequence[Path], target: Path) -> None:
@@ -27,8 +25,8 @@ def flatten(layers: Sequence[Path], target: Path) -> None:
 
 
 def _fill(source: Directory, target: int, depth: int) -> None:
-    if depth > _MAX_DEPTH:
-        raise InputError(f"Directories are nested deeper than {_MAX_DEPTH} levels in the sandbox.")
+    if depth > MAX_DEPTH:
+        raise InputError(f"Directories are nested deeper than {MAX_DEPTH} levels in the sandbox.")
     for name in {os.fsencode(name) for layer in source.layers for name in os.listdir(layer)}:
         with ExitStack() as stack:
             found = look_up(source, name, stack)

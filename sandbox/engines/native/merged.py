@@ -16,6 +16,10 @@ from sandbox.engines.native import overlay
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 """How a directory of a layer is opened."""
 
+MAX_DEPTH = 300
+"""Levels of directories that are read, since each costs handles, of which a process has often 1024. Longer paths
+than 4096 bytes can't be named anyway."""
+
 
 class Directory(NamedTuple):
     """A directory as seen through the layers."""

@@ -22,7 +22,9 @@ _STATE = Path("/run/sandbox")
 """On a tmpfs everywhere, so that a reboot, which ends the containers, also ends what is known of them."""
 
 NAMES = ("crun", "runc")
-"""The runtimes that this engine can drive, the preferred one first."""
+"""The runtimes that this engine can drive."""
+
+_CAP_SYS_RESOURCE = 24
 
 _HINT = "Install one: apt-get install runc crun (or point SANDBOX_RUNTIME at yours)."
 
@@ -76,28 +78,40 @@ def read_log(path: str) -> str:
     return "\n".join(line.get("msg", "") for line in lines if line.get("level") in ("error", "fatal"))
 
 
-def choose() -> tuple[str, str]:
-    """Name and path of the runtime to use for new sandboxes.
+def usable() -> tuple[str, ...]:
+    """The runtimes that can be driven on this machine, the preferred one first.
 
-    `SANDBOX_RUNTIME` overrides. With cgroup v2 crun comes first, since it starts several times faster. With
-    cgroup v1 only runc will do: it puts a command in a cgroup of its own in one hierarchy and leaves it within
-    the limits of the others, where crun takes it out of all of them.
+    With cgroup v2 crun comes first, since it starts faster, but for a root that may not raise its own limits (in a
+    container), which crun insists on. With cgroup v1 only runc will do: it puts a command in a cgroup of its own
+    in one hierarchy and leaves it within the limits of the others, where crun takes it out of all of them.
     """
-    asked = os.environ.get("SANDBOX_RUNTIME")
-    usable = NAMES if cgroups.unified() else ("runc",)
+    if not cgroups.unified():
+        return ("runc",)
+    return NAMES if _may_raise_limits() else tuple(reversed(NAMES))
+
+
+def choose() -> tuple[str, str]:
+    """Name and path of the runtime to use for new sandboxes; `SANDBOX_RUNTIME` overrides."""
+    asked, names = os.environ.get("SANDBOX_RUNTIME"), usable()
     if asked:
         name, binary = Path(asked).name, _which(asked)
-        if name not in usable:
+        if name not in names:
             says = f"SANDBOX_RUNTIME names {name!r}, which this engine can't drive on this machine."
-            raise EngineUnavailable(says, f"Use one of: {', '.join(usable)}.")
+            raise EngineUnavailable(says, f"Use one of: {', '.join(names)}.")
         if binary is None:
             raise EngineUnavailable(f"SANDBOX_RUNTIME names {asked!r}, which is not there.", _HINT)
         return name, binary
-    for name in usable:
+    for name in names:
         binary = _which(name)
         if binary is not None:
             return name, binary
-    raise EngineUnavailable(f"No OCI runtime was found ({', '.join(usable)}).", _HINT)
+    raise EngineUnavailable(f"No OCI runtime was found ({', '.join(names)}).", _HINT)
+
+
+def _may_raise_limits() -> bool:
+    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+        held = next((line.split()[1] for line in status if line.startswith("CapEff:")), "0")
+    return bool(int(held, 16) >> _CAP_SYS_RESOURCE & 1)
 
 
 def for_home(home_id: str, name: str) -> Runtime:

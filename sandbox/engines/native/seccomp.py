@@ -1,8 +1,9 @@
 """Which system calls a sandbox may make: everything but what reaches the kernel itself or the host.
 
 Owns the list. It names what is refused rather than what is allowed, so that a newer program does not fail on
-a harmless new call; what is refused are the calls that only a host's administrator needs, that open large and
-often attacked parts of the kernel (bpf, io_uring, userfaultfd, perf, keyrings), or that make namespaces.
+a harmless new call. Refused are the calls that only a host's administrator needs, that open large and often
+attacked parts of the kernel (bpf, io_uring, userfaultfd, perf, keyrings), or that make namespaces. Debuggers work:
+ptrace sees nothing beyond the sandbox.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _REFUSED = {
     "kernel": "bpf perf_event_open userfaultfd io_uring_setup io_uring_enter io_uring_register lookup_dcookie syslog",
     "keyrings": "add_key request_key keyctl",
     "memory": "move_pages mbind migrate_pages set_mempolicy set_mempolicy_home_node get_mempolicy kcmp",
-    "others": "process_vm_readv process_vm_writev process_madvise pidfd_getfd ptrace fanotify_init",
+    "others": "process_madvise pidfd_getfd fanotify_init",
     "hardware": "iopl ioperm vm86 vm86old pciconfig_read pciconfig_write pciconfig_iobase",
     "accounting": "acct quotactl quotactl_fd nfsservctl _sysctl sysfs ustat uselib vhangup",
 }
