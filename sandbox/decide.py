@@ -155,7 +155,7 @@ def _of_the_change(facts: Facts) -> Iterator[Reason]:
         yield Reason("It changes nothing.")
     for hazard in facts.hazards:
         if hazard.blocks:
-            yield Reason(f"{hazard.path}: {hazard.says} ({hazard.kind}); this can't be promoted, whoever signs.")
+            yield Reason(f"{hazard.where}: {hazard.says} ({hazard.kind}); this can't be promoted, whoever signs.")
 
 
 def _of_the_request(facts: Facts) -> Iterator[Reason]:

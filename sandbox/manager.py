@@ -73,7 +73,7 @@ class Manager:
         self._notary.check_start(self._ledger)
         self._opened_at = self._ledger.edge().size
         self._owner = Owner(home)
-        wiring = Wiring(home, config, engine)
+        self._wiring = wiring = Wiring(home, config, engine)
         self.context = Context(
             home=home,
             owner=self._owner,
@@ -117,6 +117,7 @@ class Manager:
         """Give up what this process owns; sandboxes made by hand go on."""
         if self._ledger.edge().size != self._opened_at:
             self._notary.checkpoint(self._ledger)
+        self._wiring.close()
         self._owner.release()
         self._ledger.close()
 

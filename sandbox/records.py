@@ -166,6 +166,13 @@ class Hazard(Record):
     says: str
     blocks: bool = False
     """It can't be promoted at all, whoever signs."""
+    target: str | None = None
+    """Whose path it is, where a change has several targets."""
+
+    @property
+    def where(self) -> str:
+        """The path, with its target where that has to be said."""
+        return f"{self.target}: {self.path}" if self.target else self.path
 
 
 class Evidence(Record):

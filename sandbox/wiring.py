@@ -64,6 +64,11 @@ class Wiring:
             return NativeEngine(self._home.engine("native"), home_id=self._home.id)
         raise InputError(f"There is no engine {name!r}.", "Take docker, native or auto.")
 
+    def close(self) -> None:
+        """Let go of the engines' connections."""
+        for engine in self._engines.values():
+            engine.close()
+
     def target(self, name: str) -> Target:
         """A configured target. Raises InputError where home or configuration would be part of it (I1)."""
         spec = self._config.target(name)

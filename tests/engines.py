@@ -190,5 +190,6 @@ class Registry:
         for name, engine in self.engines.items():
             left += [f"{name}: sandbox {instance.sandbox}" for instance in engine.instances()]
             left += [f"{name}: snapshot {snapshot}" for snapshot in engine.snapshots()]
+            engine.close()
             left += [f"{name}: {line}" for line in traces(self.homes[name].name)]
         return left

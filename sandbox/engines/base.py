@@ -249,5 +249,8 @@ class Engine(Protocol):
     def build_image(self, image: str, on_progress: Callable[[str], None]) -> None:
         """Make a defined image ready; nothing to do where it is."""
 
+    def close(self) -> None:
+        """Let go of connections; sandboxes go on, and the next call connects anew."""
+
     def sweep(self) -> list[str]:
         """Remove what crashed work left (half-made sandboxes, mounts, layers); a line for each thing."""

@@ -29,8 +29,8 @@ _DESTRUCTIVE = 2
 
 def diff_section(subjects: Sequence[Subject], hazards: Sequence[Hazard], change: str, *, full: bool) -> Iterator[str]:
     """All items of all targets; unless `full`, with bounds, and then a line that says how to see the rest."""
-    risky = {hazard.path for hazard in hazards}
-    items = [(_rank(one, risky), subject, one) for subject in subjects for one in subject.changes]
+    risky = {(hazard.target, hazard.path) for hazard in hazards}
+    items = [(_rank(subject, one, risky), subject, one) for subject in subjects for one in subject.changes]
     items.sort(key=lambda item: (item[0], item[1].delta.name, item[2].path))
     used, cut = 0, False
     for number, (rank, subject, one) in enumerate(items, 1):
@@ -47,14 +47,15 @@ def diff_section(subjects: Sequence[Subject], hazards: Sequence[Hazard], change:
         yield f"Not all is shown above. `sandbox review {change} --full` shows every line."
 
 
-def _rank(change: Change, risky: set[str]) -> int:
+def _rank(subject: Subject, change: Change, risky: set[tuple[str | None, str]]) -> int:
     """Lower is shown first."""
     before, after = change.before, change.after
     if after is None:
         return 0
     if before is not None and (before.kind != after.kind or (before.size and not after.size)):
         return 1
-    if any(executable_surface(change.path)) or path_text(change.path) in risky:
+    named = (None if subject.alone else subject.delta.name, path_text(change.path))
+    if any(executable_surface(change.path)) or named in risky:
         return 2
     if before is not None and before.content == after.content:
         return 3

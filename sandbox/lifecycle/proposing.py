@@ -16,7 +16,7 @@ from sandbox.lifecycle.context import CHANGE, Context
 from sandbox.lifecycle.events import ChangeSealed, OnEvent
 from sandbox.lifecycle.requests import evidence_digest, expiry, make_request
 from sandbox.lifecycle.reviews import document as review_document
-from sandbox.lifecycle.sealing import Sealed
+from sandbox.lifecycle.sealing import Sealed, SealedTarget
 from sandbox.records import Evidence, Failure, Hazard, Rehearsal, SandboxRecord, StoredChange
 from sandbox.spec import Check
 from sandbox.trees.patterns import Patterns
@@ -67,18 +67,24 @@ def _announced(sealed: Sealed) -> ChangeSealed:
 
 
 def _hazards(ctx: Context, sealed: Sealed, checks: Sequence[Check]) -> list[Hazard]:
-    found: list[Hazard] = []
     several = len(sealed.targets) > 1
+    found: list[Hazard] = []
     for part in sealed.targets:
-        found += ctx.target(part.spec.name).inspect(part.base, part.changes)
-        found += suspicion.find(part.base, part.changes, sealed.blobs)
-        prefix = part.spec.name.encode() + b"/" if several else b""
-        for check in checks:
-            found += [
-                Hazard(kind="pristine_changed", path=path, says="the checks used this path as it is in the base")
-                for path in cleanroom.touched_pristine(part.changes, Patterns(check.pristine), prefix)
-            ]
+        of_part = ctx.target(part.spec.name).inspect(part.base, part.changes)
+        of_part += suspicion.find(part.base, part.changes, sealed.blobs)
+        of_part += _pristine(part, checks, several)
+        found += [one.model_copy(update={"target": part.spec.name}) if several else one for one in of_part]
     return list(dict.fromkeys(found))
+
+
+def _pristine(part: SealedTarget, checks: Sequence[Check], several: bool) -> list[Hazard]:
+    """What the agent changed and the checks did not see (D1)."""
+    prefix = part.spec.name.encode() + b"/" if several else b""
+    touched = {
+        path for check in checks for path in cleanroom.touched_pristine(part.changes, Patterns(check.pristine), prefix)
+    }
+    says = "a check used this path as it is in the base"
+    return [Hazard(kind="pristine_changed", path=path, says=says) for path in sorted(touched)]
 
 
 def _request(

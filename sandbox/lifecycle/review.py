@@ -127,7 +127,7 @@ def _where(subjects: Sequence[Subject]) -> Iterator[str]:
 
 def _lost(subjects: Sequence[Subject], hazards: Sequence[Hazard]) -> Iterator[str]:
     """Always there, and never folded."""
-    lines = [f"  {hazard.path}: {hazard.says}" for hazard in hazards if hazard.kind in _LOSS]
+    lines = [f"  {hazard.where}: {hazard.says}" for hazard in hazards if hazard.kind in _LOSS]
     for subject in subjects:
         gone = [change for change in subject.changes if change.after is None and change.before is not None]
         lines += [f"  DELETED  {entry_words(c.before)}  {subject.shown(c.path)}" for c in gone if c.before]
@@ -171,7 +171,7 @@ def _hazard_lines(hazards: Sequence[Hazard], kinds: Sequence[str], *, fold: bool
         for hazard in shown:
             nothing = False
             mark = "BLOCKS" if hazard.blocks else "[ ]"
-            yield f"  {mark} {kind}: {hazard.path}: {hazard.says}"
+            yield f"  {mark} {kind}: {hazard.where}: {hazard.says}"
         if len(shown) < len(found):
             yield f"  ... {len(found) - len(shown)} more of this kind: `sandbox review CHANGE --json` has them all"
     if nothing:

@@ -50,6 +50,13 @@ class Connection:
                 self._api = docker.APIClient(version="auto", timeout=ANSWER_S, **options)
             return self._api
 
+    def close(self) -> None:
+        """Close what is open; the next use opens it again."""
+        with self._lock:
+            if self._api is not None:
+                self._api.close()
+                self._api = None
+
     @cached_property
     def clock_ahead_s(self) -> float:
         """How many seconds the engine's clock is ahead of ours; a remote one's may be far off."""

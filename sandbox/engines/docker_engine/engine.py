@@ -198,6 +198,10 @@ class DockerEngine:
         with mapped():
             self._library.build(definition, on_progress)
 
+    def close(self) -> None:
+        """See Engine."""
+        self._connection.close()
+
     def sweep(self) -> list[str]:
         """See Engine."""
         with mapped():

@@ -226,6 +226,9 @@ class NativeEngine:
         _require_root()
         self._images.layers(image, on_progress)
 
+    def close(self) -> None:
+        """See Engine: there is nothing to let go of."""
+
     def sweep(self) -> list[str]:
         """See Engine."""
         return sweeping.sweep(self._store, self._containers, self._images)
