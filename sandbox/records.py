@@ -20,7 +20,10 @@ SCHEMA = 1
 class Record(BaseModel):
     """Base of all records: frozen, and nothing in it that its class does not name."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64")
+    # Deferred: a command uses a few of the records, and building the validators of all is most of its start.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64", defer_build=True
+    )
 
     def document(self) -> dict[str, Any]:
         """The JSON document of this record."""

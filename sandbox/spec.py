@@ -26,7 +26,8 @@ EngineName = Literal["docker", "native"]
 class Spec(BaseModel):
     """Base of all specs: frozen, and a key that is not known is an error, not a surprise."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Deferred: validators are built for what a command uses, when it does.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class HealthCheck(Spec):
