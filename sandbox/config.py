@@ -13,15 +13,17 @@ import os
 import re
 import stat
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from sandbox.errors import ConfigError, InputError, NotFound
 from sandbox.spec import PolicySpec, Spec, TargetSpec, TaskSpec
-from sandbox.strict_yaml import Document, Location, load
 from sandbox.terminal import escape
+
+if TYPE_CHECKING:
+    from sandbox.strict_yaml import Document, Location
 
 S = TypeVar("S", TargetSpec, TaskSpec, PolicySpec)
 
@@ -71,6 +73,8 @@ class Config:
         return sorted(path.stem for path in folder.glob("*.yaml") if _NAME.fullmatch(path.stem))
 
     def _spec(self, cls: type[S], name: str) -> S:
+        from sandbox.strict_yaml import load  # here, because most commands read no file of it
+
         kind = _KINDS[cls]
         if not _NAME.fullmatch(name):
             raise NotFound(

@@ -12,33 +12,16 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
-import platformdirs
-
+from sandbox import lifecycle
 from sandbox.config import Config
-from sandbox.engines.base import ExecRequest, OnOutput, ShellRequest
 from sandbox.errors import InputError
 from sandbox.journal.audit import Notary
 from sandbox.journal.ledger import AuditLog, Ledger
-from sandbox.journal.verify import Verification, verify
-from sandbox.lifecycle import (
-    housekeeping,
-    inquiries,
-    promotion,
-    recovery,
-    restoring,
-    reviews,
-    runs,
-    sessions,
-    views,
-    votes,
-)
 from sandbox.lifecycle.box import Box
 from sandbox.lifecycle.context import RUN, Context
-from sandbox.lifecycle.events import OnEvent, one_at_a_time
 from sandbox.lifecycle.home import Home, Owner
-from sandbox.lifecycle.review import Review
 from sandbox.records import (
     ChangeView,
     DestroyRecord,
@@ -57,8 +40,13 @@ from sandbox.records import (
     TargetState,
 )
 from sandbox.spec import Check, Limits, Network, TargetSpec, TaskSpec
-from sandbox.trees.bases import BaseStore
 from sandbox.wiring import EngineChoice, Wiring
+
+if TYPE_CHECKING:
+    from sandbox.engines.base import OnOutput
+    from sandbox.journal.verify import Verification
+    from sandbox.lifecycle.events import OnEvent
+    from sandbox.lifecycle.review import Review
 
 __all__ = ["Box", "EngineChoice", "Manager"]
 
@@ -80,7 +68,6 @@ class Manager:
             ledger=self._ledger,
             notary=self._notary,
             config=config,
-            bases=BaseStore(home.root / "bases"),
             launcher=identity,
             default_engine=wiring.default_engine,
             engine=wiring.engine,
@@ -104,7 +91,7 @@ class Manager:
         who = identity or os.environ.get("SANDBOX_IDENTITY") or getpass.getuser()
         manager = cls(Home.open(home_path(home)), Config(directory.expanduser()), engine, who)
         try:
-            manager.recovered = tuple(recovery.recover(manager.context))
+            manager.recovered = tuple(lifecycle.recovery.recover(manager.context))
         except BaseException:
             manager.close()
             raise
@@ -132,7 +119,7 @@ class Manager:
     def run(self, task: str | TaskSpec, *, on_event: OnEvent | None = None, keep: bool = False) -> RunRecord:
         """Do a task: capture, run, check, propose; on failure roll back, retry, end with nothing proposed."""
         spec = self.context.config.task(task) if isinstance(task, str) else task
-        record, change = runs.run(self.context, spec, one_at_a_time(on_event), keep=keep)
+        record, change = lifecycle.runs.run(self.context, spec, lifecycle.events.one_at_a_time(on_event), keep=keep)
         return self._with_change(record, change)
 
     def create(
@@ -149,8 +136,8 @@ class Manager:
         names = (*([target] if target else []), *targets)
         if not names:
             raise InputError("A sandbox needs at least one target.", "Name one with --target NAME.")
-        captured = sessions.capture(self.context, names)
-        record = sessions.create(
+        captured = lifecycle.sessions.capture(self.context, names)
+        record = lifecycle.sessions.create(
             self.context, captured, image=image, limits=limits or Limits(), network=network, env=env
         )
         return Box(self, record)
@@ -161,7 +148,7 @@ class Manager:
 
     def sandboxes(self) -> tuple[SandboxRecord, ...]:
         """Those that have not been destroyed, oldest first."""
-        return inquiries.sandboxes(self.context)
+        return lifecycle.listing.sandboxes(self.context)
 
     def show(self, name: str) -> SandboxRecord | RunRecord:
         """A sandbox or a run. Raises NotFound."""
@@ -190,7 +177,9 @@ class Manager:
         """Run a command in a sandbox. A command that fails is a result."""
         if not command:
             raise InputError("There is no command to run.", "Give one after `--`.")
-        result = sessions.execute(
+        from sandbox.engines.base import ExecRequest  # here, because most commands need no engine
+
+        result = lifecycle.sessions.execute(
             self.context,
             ExecRequest(
                 sandbox=sandbox,
@@ -214,6 +203,8 @@ class Manager:
 
     def shell(self, sandbox: str, command: Sequence[str] = ("sh",)) -> int:
         """Join this terminal to a command in a sandbox; its exit code."""
+        from sandbox.engines.base import ShellRequest  # here, because most commands need no engine
+
         record = self.context.living(sandbox)
         return self.context.engine_of(record).shell(ShellRequest(sandbox, tuple(command)))
 
@@ -227,15 +218,15 @@ class Manager:
 
     def snapshot(self, sandbox: str, label: str | None = None) -> SnapshotRecord:
         """Keep the sandbox's whole file system as it is now."""
-        return sessions.snapshot(self.context, sandbox, label)
+        return lifecycle.sessions.snapshot(self.context, sandbox, label)
 
     def snapshots(self, sandbox: str) -> tuple[SnapshotRecord, ...]:
         """The snapshots that were taken of a sandbox, oldest first."""
-        return inquiries.snapshots(self.context, sandbox)
+        return lifecycle.listing.snapshots(self.context, sandbox)
 
     def rollback(self, sandbox: str, snapshot: str | SnapshotRecord) -> RollbackRecord:
         """Take a sandbox to a snapshot; its processes end."""
-        return sessions.rollback(self.context, sandbox, _snapshot_id(snapshot))
+        return lifecycle.sessions.rollback(self.context, sandbox, _snapshot_id(snapshot))
 
     def fork(self, snapshot: str | SnapshotRecord, count: int = 1) -> tuple[Box, ...]:
         """New sandboxes in the state of a snapshot; none of them stays if one fails."""
@@ -244,7 +235,7 @@ class Manager:
         with ExitStack() as undo:
             boxes = []
             for _ in range(count):
-                box = Box(self, sessions.fork(self.context, _snapshot_id(snapshot)))
+                box = Box(self, lifecycle.sessions.fork(self.context, _snapshot_id(snapshot)))
                 undo.callback(box.destroy)
                 boxes.append(box)
             undo.pop_all()
@@ -253,11 +244,11 @@ class Manager:
     def diff(self, sandbox: str, from_snapshot: str | SnapshotRecord | None = None) -> DiffRecord:
         """What differs from the bases, or from a snapshot, now."""
         since = _snapshot_id(from_snapshot) if from_snapshot else None
-        return inquiries.diff(self.context, sandbox, since)
+        return lifecycle.inquiries.diff(self.context, sandbox, since)
 
     def destroy(self, sandbox: str) -> DestroyRecord:
         """End a sandbox and leave nothing of it."""
-        return sessions.destroy(self.context, sandbox)
+        return lifecycle.sessions.destroy(self.context, sandbox)
 
     def propose(
         self, sandbox: str, checks: Sequence[Check | Sequence[str]] = (), *, on_event: OnEvent | None = None
@@ -265,22 +256,24 @@ class Manager:
         """Seal a sandbox's difference, verify it in the clean room and make a request of it."""
         record = self.context.living(sandbox)
         wanted = tuple(one if isinstance(one, Check) else Check(run=tuple(one)) for one in checks)
-        ended, change = runs.propose_by_hand(self.context, record, wanted, one_at_a_time(on_event))
+        ended, change = lifecycle.runs.propose_by_hand(
+            self.context, record, wanted, lifecycle.events.one_at_a_time(on_event)
+        )
         return self._with_change(ended, change)
 
     # --- changes and promotions -----------------------------------------------------------------------
 
     def change(self, change: str) -> ChangeView:
         """A change with its entries, votes and decision as they are now. Raises NotFound."""
-        return views.view(self.context, promotion.stored_change(self.context, change))
+        return lifecycle.views.view(self.context, lifecycle.promotion.stored_change(self.context, change))
 
     def changes(self) -> tuple[ChangeView, ...]:
         """Every change, oldest first, without its entries."""
-        return views.all_changes(self.context)
+        return lifecycle.views.all_changes(self.context)
 
     def review(self, change: str, *, full: bool = False) -> Review:
         """What a person needs to decide, in reading order; `full`: with no difference cut."""
-        return reviews.show(self.context, promotion.stored_change(self.context, change), full=full)
+        return lifecycle.reviews.show(self.context, lifecycle.promotion.stored_change(self.context, change), full=full)
 
     def approve(self, change: str, *, person: str, key: str | Path, digest: str | None = None) -> ChangeView:
         """Sign a change's request as one person. `digest`: what the person typed, held against the change's."""
@@ -299,23 +292,23 @@ class Manager:
         reason: str,
         digest: str | None,
     ) -> ChangeView:
-        stored = promotion.stored_change(self.context, change)
+        stored = lifecycle.promotion.stored_change(self.context, change)
         if digest is not None:
-            votes.same_digest(stored, digest)
-        votes.vote(self.context, stored, person=person, key=Path(key), decision=decision, reason=reason)
+            lifecycle.votes.same_digest(stored, digest)
+        lifecycle.votes.vote(self.context, stored, person=person, key=Path(key), decision=decision, reason=reason)
         return self.change(change)
 
     def promote(self, change: str) -> PromotionRecord:
         """Apply a signed-off change; all targets come back by themselves if anything goes wrong."""
-        return promotion.promote(self.context, change)
+        return lifecycle.promotion.promote(self.context, change)
 
     def restore(self, promotion_id: str) -> PromotionRecord:
         """Take back a committed promotion, if nobody else wrote there since."""
-        return restoring.take_back(self.context, promotion_id)
+        return lifecycle.restoring.take_back(self.context, promotion_id)
 
     def promotions(self) -> tuple[PromotionRecord, ...]:
         """Every promotion, refused ones too, oldest first."""
-        return inquiries.promotions(self.context)
+        return lifecycle.listing.promotions(self.context)
 
     # --- house ----------------------------------------------------------------------------------------
 
@@ -325,11 +318,11 @@ class Manager:
 
     def target_check(self, name: str) -> TargetState:
         """What a target really is now, and whether it is well."""
-        return inquiries.target_state(self.context, name)
+        return lifecycle.inquiries.target_state(self.context, name)
 
     def policy_check(self, name: str) -> PolicyState:
         """A policy as it is read, with what is unwise about it."""
-        return inquiries.policy_state(self.context, name)
+        return lifecycle.inquiries.policy_state(self.context, name)
 
     def audit_log(self, after: int = 0) -> AuditLog:
         """Every step that was taken, oldest first; `after` is the `seq` of the last one already known."""
@@ -337,19 +330,19 @@ class Manager:
 
     def recover(self) -> DoneRecord:
         """Finish or put back what killed managers left, and remove what no record knows."""
-        return DoneRecord(done=(*self.recovered, *recovery.recover(self.context, thorough=True)))
+        return DoneRecord(done=(*self.recovered, *lifecycle.recovery.recover(self.context, thorough=True)))
 
     def prune(self) -> DoneRecord:
         """Remove bases, logs and closed change sets that nothing needs any more."""
-        return housekeeping.prune(self.context)
+        return lifecycle.housekeeping.prune(self.context)
 
     def doctor(self) -> DoctorRecord:
         """What each part needs and whether it is there."""
-        return housekeeping.doctor(self.context)
+        return lifecycle.housekeeping.doctor(self.context)
 
     def images(self) -> ImageList:
         """What `--image` accepts on the engine in use."""
-        return housekeeping.images(self.context)
+        return lifecycle.housekeeping.images(self.context)
 
     def build_image(self, image: str, on_progress: Callable[[str], None] | None = None) -> None:
         """Make a defined image ready."""
@@ -358,8 +351,8 @@ class Manager:
 
     def _with_change(self, record: RunRecord, change: StoredChange | None) -> RunRecord:
         if record.change_id and change is None:
-            change = promotion.stored_change(self.context, record.change_id)
-        return record.model_copy(update={"change": views.view(self.context, change)}) if change else record
+            change = lifecycle.promotion.stored_change(self.context, record.change_id)
+        return record.model_copy(update={"change": lifecycle.views.view(self.context, change)}) if change else record
 
 
 def audit_verify(
@@ -369,6 +362,8 @@ def audit_verify(
 
     Opens nothing else: it works on a journal that no manager would open any more, and offline. Raises InputError.
     """
+    from sandbox.journal.verify import verify  # here, because it is the only one who asks
+
     root = home_path(home)
     public = Path(key) if key else root / "keys" / "audit_ed25519.pub"
     witness = root / "keys" / "checkpoint"
@@ -383,7 +378,11 @@ def audit_verify(
 
 def home_path(home: str | Path | None) -> Path:
     """The home that is meant: as given, SANDBOX_HOME, or the user data directory."""
-    return Path(home or os.environ.get("SANDBOX_HOME") or platformdirs.user_data_path("sandbox")).expanduser()
+    if named := home or os.environ.get("SANDBOX_HOME"):
+        return Path(named).expanduser()
+    import platformdirs  # here, because a home that is named needs none of it
+
+    return platformdirs.user_data_path("sandbox")
 
 
 def _snapshot_id(snapshot: str | SnapshotRecord) -> str:

@@ -8,14 +8,17 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from sandbox.config import Config, check_outside
-from sandbox.engines.base import Engine
+from sandbox.config import check_outside
 from sandbox.errors import EngineUnavailable, InputError
-from sandbox.lifecycle.home import Home
 from sandbox.targets import open_target
-from sandbox.targets.base import Target
+
+if TYPE_CHECKING:
+    from sandbox.config import Config
+    from sandbox.engines.base import Engine
+    from sandbox.lifecycle.home import Home
+    from sandbox.targets.base import Target
 
 EngineChoice = Literal["docker", "native", "auto"]
 DOCKER_SOCKET = Path("/var/run/docker.sock")

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from sandbox.config import Config
-from sandbox.engines.base import Engine
 from sandbox.errors import NotFound
-from sandbox.journal.audit import Notary
-from sandbox.journal.ledger import Ledger
-from sandbox.lifecycle.home import Home, Owner
 from sandbox.records import SandboxRecord, SnapshotRecord
-from sandbox.targets.base import Target
-from sandbox.trees.bases import BaseStore
+
+if TYPE_CHECKING:
+    from sandbox.config import Config
+    from sandbox.engines.base import Engine
+    from sandbox.journal.audit import Notary
+    from sandbox.journal.ledger import Ledger
+    from sandbox.lifecycle.home import Home, Owner
+    from sandbox.targets.base import Target
+    from sandbox.trees.bases import BaseStore
 
 SANDBOX = "sandbox"
 SNAPSHOT = "snapshot"
@@ -35,13 +39,19 @@ class Context:
     ledger: Ledger
     notary: Notary
     config: Config
-    bases: BaseStore
     launcher: str
     """Who asks: `--as`, SANDBOX_IDENTITY or the system user."""
     default_engine: Callable[[], str]
     """The name of the engine that new sandboxes use."""
     engine: Callable[[str], Engine]
     target: Callable[[str], Target]
+
+    @cached_property
+    def bases(self) -> BaseStore:
+        """The captured bases of this home."""
+        from sandbox.trees.bases import BaseStore  # here, because many commands touch no tree
+
+        return BaseStore(self.home.root / "bases")
 
     def sandbox(self, sandbox: str) -> SandboxRecord:
         """The record of a sandbox, of a destroyed one too. Raises NotFound."""

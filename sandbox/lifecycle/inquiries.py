@@ -1,35 +1,16 @@
-"""Answers that change nothing: what there is, what differs, how a target or a policy stands."""
+"""Answers that change nothing: what differs, how a target or a policy stands."""
 
 from __future__ import annotations
 
 from sandbox.decide import policy_digest
 from sandbox.lifecycle import health
-from sandbox.lifecycle.context import PROMOTION, SANDBOX, SNAPSHOT, Context
+from sandbox.lifecycle.context import Context
 from sandbox.lifecycle.differences import between, delta, differences
 from sandbox.records import (
     DiffRecord,
     PolicyState,
-    PromotionRecord,
-    SandboxRecord,
-    SnapshotRecord,
     TargetState,
 )
-
-
-def sandboxes(ctx: Context) -> tuple[SandboxRecord, ...]:
-    """Those that have not been destroyed, oldest first."""
-    return tuple(record for record in ctx.ledger.find(SANDBOX, SandboxRecord) if record.status != "destroyed")
-
-
-def snapshots(ctx: Context, sandbox: str) -> tuple[SnapshotRecord, ...]:
-    """The snapshots that were taken of a sandbox, oldest first. Raises NotFound."""
-    ctx.sandbox(sandbox)
-    return tuple(ctx.ledger.find(SNAPSHOT, SnapshotRecord, sandbox=sandbox, status="kept"))
-
-
-def promotions(ctx: Context) -> tuple[PromotionRecord, ...]:
-    """Every promotion, refused ones too, oldest first."""
-    return tuple(ctx.ledger.find(PROMOTION, PromotionRecord))
 
 
 def diff(ctx: Context, sandbox: str, since: str | None) -> DiffRecord:

@@ -10,11 +10,9 @@ import shutil
 import time
 from contextlib import ExitStack
 
+from sandbox import lifecycle
 from sandbox.errors import Locked, SandboxError
-from sandbox.lifecycle import sessions
 from sandbox.lifecycle.context import CHANGE, PROMOTION, RUN, SANDBOX, Context
-from sandbox.lifecycle.restoring import close_change, put_back
-from sandbox.lifecycle.sealing import OWNER
 from sandbox.records import Failure, PromotionRecord, RunRecord, SandboxRecord, StoredChange
 
 
@@ -38,7 +36,7 @@ def _promotions(ctx: Context) -> list[str]:
     for change in ctx.ledger.find(CHANGE, StoredChange, status="promoting"):
         for record in ctx.ledger.find(PROMOTION, PromotionRecord, change=change.id):
             if record.status in ("committed", "restored", "frozen"):
-                close_change(ctx, record)
+                lifecycle.restoring.close_change(ctx, record)
     return lines
 
 
@@ -47,7 +45,9 @@ def _put_back(ctx: Context, record: PromotionRecord) -> str:
         with ExitStack() as leases:
             for part in sorted(record.targets, key=lambda part: part.name):
                 leases.enter_context(ctx.target(part.name).lease())
-            ended = put_back(ctx, record, reason="the manager ended in the middle of it", started=time.monotonic())
+            ended = lifecycle.restoring.put_back(
+                ctx, record, reason="the manager ended in the middle of it", started=time.monotonic()
+            )
     except Locked as error:
         return f"promotion {record.promotion}: not yet put back: {error.says}"
     except SandboxError as error:
@@ -74,7 +74,7 @@ def _sandboxes(ctx: Context) -> list[str]:
             if record.owner is None or ctx.owner.is_alive(record.owner):
                 continue
             try:
-                sessions.destroy(ctx, record.sandbox)
+                lifecycle.sessions.destroy(ctx, record.sandbox)
             except SandboxError as error:
                 lines.append(f"sandbox {record.sandbox}: left over, not removed: {error}")
             else:
@@ -118,7 +118,7 @@ def _half_sealed(ctx: Context) -> list[str]:
     for path in sorted((ctx.home.root / "changes").iterdir()):
         if path.name in known:
             continue
-        owner = path / OWNER
+        owner = path / lifecycle.sealing.OWNER
         if not owner.exists() or not ctx.owner.is_alive(owner.read_text()):
             shutil.rmtree(path, ignore_errors=True)
             lines.append(f"half-sealed change {path.name}: removed")

@@ -11,8 +11,6 @@ import itertools
 import re
 from collections.abc import Sequence
 
-import pathspec
-
 from sandbox.errors import InputError
 from sandbox.trees.entry import ROOT
 
@@ -79,6 +77,8 @@ class _Run:
 
 def _compile(glob: str) -> tuple[bool, re.Pattern[str]] | None:
     """The rule that a glob stands for; None for a blank line or a comment."""
+    import pathspec  # here, because most targets have no globs, and it takes longer to load than to scan a small tree
+
     try:
         (pattern,) = pathspec.GitIgnoreSpec.from_lines([glob.replace("\n", _NEWLINE)]).patterns or (None,)
     except (ValueError, re.error) as error:
