@@ -4,8 +4,7 @@ Owns the shape of every document that the product stores or prints. Must not dec
 `document()` gives the JSON form with its `"schema": 1`.
 """
 
-from __future__ import annotations
-
+# No annotations from __future__: as texts, each would be compiled anew at every start.
 import base64
 from datetime import datetime
 from typing import Any, Literal

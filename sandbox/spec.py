@@ -4,10 +4,9 @@ Owns the shape of the configuration files and its plain rules. Must not read fil
 must not look at the machine: a spec that loads here loads anywhere.
 """
 
-from __future__ import annotations
-
+# No annotations from __future__: as texts, each would be compiled anew at every start.
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
@@ -105,7 +104,7 @@ class TaskSpec(Spec):
     """Tripwire: more base entries deleted at any one time than this stops the agent and rolls back."""
 
     @model_validator(mode="after")
-    def _one_kind_of_work(self) -> TaskSpec:
+    def _one_kind_of_work(self) -> Self:
         if (self.command is None) == (not self.steps):
             raise ValueError("give either 'command' or 'steps'")
         if len(set(self.targets)) != len(self.targets):
@@ -154,7 +153,7 @@ class PolicySpec(Spec):
     launcher: Literal["named", "signed"] = "named"
 
     @model_validator(mode="after")
-    def _people_are_distinct(self) -> PolicySpec:
+    def _people_are_distinct(self) -> Self:
         owner_of: dict[str, str] = {}
         for name, person in self.people.items():
             for key in person.keys:
