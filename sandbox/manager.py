@@ -16,6 +16,7 @@ from typing import Literal, Self
 
 import platformdirs
 
+from sandbox.answers import DiffRecord, DoctorRecord, DoneRecord, ImageList, PolicyState, TargetState
 from sandbox.config import Config
 from sandbox.engines.base import ExecRequest, OnOutput, ShellRequest
 from sandbox.errors import InputError
@@ -42,19 +43,13 @@ from sandbox.lifecycle.review import Review
 from sandbox.records import (
     ChangeView,
     DestroyRecord,
-    DiffRecord,
-    DoctorRecord,
-    DoneRecord,
     ExecRecord,
-    ImageList,
-    PolicyState,
     PromotionRecord,
     RollbackRecord,
     RunRecord,
     SandboxRecord,
     SnapshotRecord,
     StoredChange,
-    TargetState,
 )
 from sandbox.spec import Check, Limits, Network, TargetSpec, TaskSpec
 from sandbox.trees.bases import BaseStore

@@ -10,15 +10,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from sandbox.answers import DiffRecord
 from sandbox.errors import InputError, TaskFailed
-from sandbox.records import (
-    ChangeView,
-    DiffRecord,
-    ExecRecord,
-    RollbackRecord,
-    SandboxRecord,
-    SnapshotRecord,
-)
+from sandbox.records import ChangeView, ExecRecord, RollbackRecord, SandboxRecord, SnapshotRecord
 from sandbox.spec import Check
 
 if TYPE_CHECKING:

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
+from sandbox.answers import DiffRecord, PolicyState, TargetState
 from sandbox.decide import policy_digest
 from sandbox.lifecycle import health
 from sandbox.lifecycle.context import PROMOTION, SANDBOX, SNAPSHOT, Context
 from sandbox.lifecycle.differences import between, delta, differences
-from sandbox.records import (
-    DiffRecord,
-    PolicyState,
-    PromotionRecord,
-    SandboxRecord,
-    SnapshotRecord,
-    TargetState,
-)
+from sandbox.records import PromotionRecord, SandboxRecord, SnapshotRecord
 
 
 def sandboxes(ctx: Context) -> tuple[SandboxRecord, ...]:
