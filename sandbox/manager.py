@@ -25,24 +25,19 @@ from sandbox.lifecycle.home import Home, Owner
 from sandbox.records import (
     ChangeView,
     DestroyRecord,
-    DiffRecord,
-    DoctorRecord,
-    DoneRecord,
     ExecRecord,
-    ImageList,
-    PolicyState,
     PromotionRecord,
     RollbackRecord,
     RunRecord,
     SandboxRecord,
     SnapshotRecord,
     StoredChange,
-    TargetState,
 )
 from sandbox.spec import Check, Limits, Network, TargetSpec, TaskSpec
 from sandbox.wiring import EngineChoice, Wiring
 
 if TYPE_CHECKING:
+    from sandbox.answers import DiffRecord, DoctorRecord, DoneRecord, ImageList, PolicyState, TargetState
     from sandbox.engines.base import OnOutput
     from sandbox.journal.verify import Verification
     from sandbox.lifecycle.events import OnEvent
@@ -330,6 +325,8 @@ class Manager:
 
     def recover(self) -> DoneRecord:
         """Finish or put back what killed managers left, and remove what no record knows."""
+        from sandbox.answers import DoneRecord  # here, because it is the only one who answers with it
+
         return DoneRecord(done=(*self.recovered, *lifecycle.recovery.recover(self.context, thorough=True)))
 
     def prune(self) -> DoneRecord:

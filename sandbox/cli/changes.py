@@ -39,7 +39,7 @@ def list_all(ctx: typer.Context, json: Json = False) -> None:
         for one in found
     ]
     header = ("CHANGE", "STATUS", "DIGEST", "TARGETS", "DIFFERENCE", "LAUNCHER", "APPROVALS", "SIGN BY")
-    from sandbox.records import ChangeList
+    from sandbox.answers import ChangeList
 
     session.answer(ChangeList(changes=found).document(), table(header, rows, "There is no change."))
 

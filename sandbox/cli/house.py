@@ -17,7 +17,7 @@ def target_list(ctx: typer.Context, json: Json = False) -> None:
     session = begin(ctx, json)
     with session.manager() as manager:
         found = manager.target_list()
-    from sandbox.records import TargetList
+    from sandbox.answers import TargetList
 
     rows = [(one.name, one.kind, one.path, one.policy or "none: nobody can approve") for one in found]
     document = TargetList(targets=tuple(one.model_dump(mode="json") for one in found)).document()

@@ -90,6 +90,6 @@ def list_all(ctx: typer.Context, json: Json = False) -> None:
         for one in found
     ]
     header = ("PROMOTION", "STATUS", "CHANGE", "TARGETS", "STARTED", "BECAUSE")
-    from sandbox.records import PromotionList
+    from sandbox.answers import PromotionList
 
     session.answer(PromotionList(promotions=found).document(), table(header, rows, "There is no promotion."))

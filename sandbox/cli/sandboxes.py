@@ -76,7 +76,7 @@ def list_all(ctx: typer.Context, json: Json = False) -> None:
         for one in found
     ]
     header = ("SANDBOX", "STATUS", "ENGINE", "IMAGE", "TARGETS", "LAUNCHER", "CREATED")
-    from sandbox.records import SandboxList
+    from sandbox.answers import SandboxList
 
     session.answer(SandboxList(sandboxes=found).document(), table(header, rows, "There is no sandbox."))
 

@@ -38,7 +38,7 @@ def list_all(ctx: typer.Context, sandbox: SandboxId, json: Json = False) -> None
     with session.manager() as manager:
         found = manager.snapshots(sandbox)
     rows = [(one.snapshot, one.label or "", one.parent or "", moment(one.created_at)) for one in found]
-    from sandbox.records import SnapshotList
+    from sandbox.answers import SnapshotList
 
     lines = table(("SNAPSHOT", "LABEL", "PARENT", "CREATED"), rows, "There is no snapshot of it.")
     session.answer(SnapshotList(snapshots=found).document(), lines)

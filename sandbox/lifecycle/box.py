@@ -11,17 +11,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from sandbox.errors import InputError, TaskFailed
-from sandbox.records import (
-    ChangeView,
-    DiffRecord,
-    ExecRecord,
-    RollbackRecord,
-    SandboxRecord,
-    SnapshotRecord,
-)
+from sandbox.records import ChangeView, ExecRecord, RollbackRecord, SandboxRecord, SnapshotRecord
 from sandbox.spec import Check
 
 if TYPE_CHECKING:
+    from sandbox.answers import DiffRecord
     from sandbox.engines.base import OnOutput
     from sandbox.manager import Manager
 

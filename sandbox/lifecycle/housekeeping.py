@@ -6,18 +6,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from sandbox.answers import Advice, DoctorRecord, DoneRecord, ImageList, ImageState
 from sandbox.errors import SandboxError
 from sandbox.lifecycle.context import CHANGE, PROMOTION, SANDBOX, Context
-from sandbox.records import (
-    Advice,
-    DoctorRecord,
-    DoneRecord,
-    ImageList,
-    ImageState,
-    PromotionRecord,
-    SandboxRecord,
-    StoredChange,
-)
+from sandbox.records import PromotionRecord, SandboxRecord, StoredChange
 from sandbox.trees.bases import StoredBase
 
 ENGINES = ("docker", "native")

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
+from sandbox.answers import DiffRecord, PolicyState, TargetState
 from sandbox.decide import policy_digest
 from sandbox.lifecycle import health
 from sandbox.lifecycle.context import Context
 from sandbox.lifecycle.differences import between, delta, differences
-from sandbox.records import (
-    DiffRecord,
-    PolicyState,
-    TargetState,
-)
 
 
 def diff(ctx: Context, sandbox: str, since: str | None) -> DiffRecord:

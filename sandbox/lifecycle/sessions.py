@@ -70,6 +70,14 @@ def place(names: Sequence[str]) -> dict[str, str]:
     return {name: f"{WORKSPACE}/{name}" for name in names}
 
 
+def _placed(captured: dict[str, Captured]) -> tuple[PlacedBase, ...]:
+    paths = place(list(captured))
+    return tuple(
+        PlacedBase(target=name, base=base.fingerprint, path=paths[name], identity=identity)
+        for name, (base, identity) in captured.items()
+    )
+
+
 def create(
     ctx: Context,
     captured: dict[str, Captured],
@@ -84,16 +92,12 @@ def create(
     engine_name = ctx.default_engine()
     engine = ctx.engine(engine_name)
     image = image or engine.traits.default_image
-    paths = place(list(captured))
     record = SandboxRecord(
         sandbox=fresh_id("sbx"),
         engine=engine_name,
         image=image,
         image_digest="",
-        bases=tuple(
-            PlacedBase(target=name, base=base.fingerprint, path=paths[name], identity=identity)
-            for name, (base, identity) in captured.items()
-        ),
+        bases=_placed(captured),
         limits=limits,
         network=network,
         env=env or {},
@@ -108,7 +112,7 @@ def create(
             CreateRequest(
                 sandbox=record.sandbox,
                 image=image,
-                placements=tuple(Placement(paths[name], base.tree) for name, (base, _) in captured.items()),
+                placements=tuple(Placement(one.path, captured[one.target].base.tree) for one in record.bases),
                 limits=limits,
                 network=network,
                 env=record.env,

@@ -5,6 +5,7 @@ Owns what a vote needs before it is kept. Whether it counts is judged anew each 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,7 @@ from sandbox.lifecycle.context import CHANGE, VOTE, Context
 from sandbox.lifecycle.policies import policies_of
 from sandbox.lifecycle.requests import load_request
 from sandbox.records import StoredChange, Vote, VoteView
+from sandbox.spec import PolicySpec
 
 SHORT_DIGEST = 12
 """Hex digits of a change's digest that a person has to give at least."""
@@ -34,12 +36,7 @@ def vote(
         raise Conflict(f"The change {stored.id} is {stored.status}: it takes no more votes.")
     request, exact = load_request(ctx, stored.id, stored.request)
     policies = policies_of(ctx, stored)
-    if not any(person in policy.people for policy in policies):
-        names = sorted({name for policy in policies for name in policy.people})
-        raise Refused(
-            f"No policy of the targets of {stored.id} names {person!r}.",
-            f"It names {', '.join(names)}." if names else "Give the target a policy that can be read.",
-        )
+    _refuse_strangers(stored, policies, person)
     signed_at = now()
     message = signing.vote_message(exact, person=person, decision=decision, reason=reason, signed_at=signed_at)
     cast = Vote(
@@ -73,6 +70,17 @@ def vote(
         if not ctx.ledger.swap(CHANGE, stored.id, stored, closed, event="change.rejected", actor=person, reason=reason):
             raise Conflict(f"The change {stored.id} moved on before it could be rejected.", "Look at it again.")
     return view
+
+
+def _refuse_strangers(stored: StoredChange, policies: Sequence[PolicySpec], person: str) -> None:
+    """Before a key is touched: who is in no policy can't sign."""
+    if any(person in policy.people for policy in policies):
+        return
+    names = sorted({name for policy in policies for name in policy.people})
+    raise Refused(
+        f"No policy of the targets of {stored.id} names {person!r}.",
+        f"The policies name {', '.join(names)}." if names else "Give the target a policy that can be read.",
+    )
 
 
 def same_digest(stored: StoredChange, short: str) -> None:

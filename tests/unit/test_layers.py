@@ -13,7 +13,7 @@ PACKAGE = ROOT / "sandbox"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 LAYERS = (
-    {"errors", "spec", "records", "faults", "clock", "durable", "terminal", "strict_yaml", "sshsig"},
+    {"errors", "spec", "records", "answers", "faults", "clock", "durable", "terminal", "strict_yaml", "sshsig"},
     {"trees", "decide"},
     {"engines", "targets", "journal", "config"},
     {"lifecycle"},

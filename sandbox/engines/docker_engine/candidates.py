@@ -9,6 +9,7 @@ they commit an image.
 
 from __future__ import annotations
 
+import collections
 import hashlib
 import tarfile
 import tempfile
@@ -45,8 +46,24 @@ class _Comparison:
         self._sink = sink
         self._fetch = fetch
         self._seen: dict[bytes, Entry] = {}
+        self._links: set[bytes] = set()
+        """Further names of a hard-linked file that differ: their content is not in the archive again."""
 
     def run(self, chunks: Iterable[bytes]) -> Iterator[Candidate]:
+        """From the first hard link on that differs, candidates wait for the end of the archive: until then the
+        engine keeps the container locked, and asking for the link's content would wait for ever."""
+        waiting: list[Candidate] = []
+        stream = iter(chunks)
+        for candidate in self._walk(stream):
+            if waiting or candidate[0] in self._links:
+                waiting.append(candidate)
+            else:
+                yield candidate
+        collections.deque(stream, maxlen=0)
+        for path, entry in waiting:
+            yield path, self._fetched(entry) if entry is not None and path in self._links else entry
+
+    def _walk(self, chunks: Iterable[bytes]) -> Iterator[Candidate]:
         last: tuple[bytes, ...] | None = None
         for info, content in archive.members(chunks):
             path = _below_top(archive.raw(info.name))
@@ -105,11 +122,14 @@ class _Comparison:
             raise EngineError("The Docker Engine sent a hard link to a file that is not in the archive.")
         own = tuple(pair for pair in first.xattrs if not pair[0].startswith(b"user."))
         new = _keeping_attributes(first._replace(path=path, xattrs=own), old)
-        if new == old or new.kind != "file":
-            return new
-        for _, content in archive.members(self._fetch(path)):
+        if new != old and new.kind == "file":
+            self._links.add(path)
+        return new
+
+    def _fetched(self, entry: Entry) -> Entry:
+        for _, content in archive.members(self._fetch(entry.path)):
             if content is not None:
-                return self._through_sink(new, _pieces(content))
+                return self._through_sink(entry, _pieces(content))
         raise EngineError("The Docker Engine sent a hard link without its content.")
 
     def _through_sink(self, entry: Entry, pieces: Iterable[bytes]) -> Entry:

@@ -20,7 +20,7 @@ from sandbox.engines.docker_engine import archive, naming, waiter
 from sandbox.engines.docker_engine.connection import Connection
 from sandbox.engines.docker_engine.locks import Locks
 from sandbox.engines.docker_engine.naming import Blueprint, Names
-from sandbox.errors import NotFound, SandboxDied
+from sandbox.errors import InputError, NotFound, SandboxDied
 
 CAPABILITIES = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETFCAP", "SETGID", "SETUID"]
 MIB = 1 << 20
@@ -49,6 +49,10 @@ class Containers:
     def create(self, sandbox: str, image: str, blueprint: Blueprint, *, name: str) -> str:
         """A sandbox's container, running; its id. When it fails, nothing of it stays."""
         api = self._connection.api
+        if blueprint.network != "none" and all(item["Name"] != "bridge" for item in api.networks()):
+            raise InputError(  # it would start all the same, without any
+                "This Docker Engine has no network for containers.", "Start dockerd without `--bridge=none`."
+            )
         limits, architecture = blueprint.allowance, self.architecture(image)
         host = api.create_host_config(
             init=True,

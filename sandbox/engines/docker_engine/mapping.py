@@ -47,8 +47,6 @@ def _of_answer(status: int, says: str) -> SandboxError:
     taken = re.search(r'The container name "/([^"]+)" is already in use', says)
     if taken:
         return InputError(f"There is a container {taken[1]!r} already.", "Every sandbox needs an id of its own.")
-    if "network bridge not found" in says:
-        return InputError("This Docker Engine has no network for containers.", "Start dockerd without --bridge=none.")
     if any(word in says for word in _DEAD):
         return SandboxDied(f"The sandbox's container is gone or not running: {says}.", "Roll it back or make another.")
     if any(word in says for word in _BUSY):

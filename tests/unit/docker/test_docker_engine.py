@@ -20,16 +20,13 @@ from sandbox.engines.base import CreateRequest, ExecRequest
 from sandbox.engines.docker_engine import DockerEngine, naming, waiter
 from sandbox.errors import InputError, NotFound, SandboxDied
 from sandbox.faults import FaultInjected
-from tests.conftest import engine_names
 from tests.engines import LIMITS, Boxes, Registry
 
 pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture
-def engine(pytestconfig: pytest.Config, registry: Registry) -> DockerEngine:
-    if "docker" not in engine_names(pytestconfig):
-        pytest.skip("--engines asks for no docker")
+def engine(registry: Registry) -> DockerEngine:
     engine = registry.engine("docker", "base")
     assert isinstance(engine, DockerEngine)
     return engine

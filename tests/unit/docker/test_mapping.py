@@ -28,7 +28,6 @@ ANSWERS: list[tuple[int, str, type[SandboxError], str]] = [
         InputError,
         "'sandbox-h-sbx' already",
     ),
-    (404, "network bridge not found", InputError, "no network"),
     (400, "failed to create shim task: OCI runtime create failed: unable to start", InputError, "refuses"),
     (500, "write /var/lib/docker/tmp/x: no space left on device", EngineError, "(500)"),
     (400, "Error processing tar file(exit status 1): write /f: no space left on device", EngineError, "(400)"),
