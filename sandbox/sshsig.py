@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 _MAGIC = b"SSHSIG"
 _VERSION = 1
-_BEGIN = "-----BEGIN SSH SIGNATURE-----"
-_END = "-----END SSH SIGNATURE-----"
+_ARMOR = ("-----BEGIN SSH SIGNATURE-----", "-----END SSH SIGNATURE-----")
+_KEY_ARMOR = ("-----BEGIN OPENSSH PRIVATE KEY-----", "-----END OPENSSH PRIVATE KEY-----")
+_KEY_MAGIC = b"openssh-key-v1\0"
 _HASHES = {"sha256": hashlib.sha256, "sha512": hashlib.sha512}
 _ED25519 = b"ssh-ed25519"
 _TOUCHED = 0x01
@@ -70,7 +70,7 @@ class _Reader:
 
 def parse(armored: str) -> Signature:
     """Read an armored signature. Raises ValueError."""
-    reader = _Reader(_unarmored(armored))
+    reader = _Reader(_unarmored(armored, _ARMOR, "armored SSH signature"))
     if reader.take(len(_MAGIC)) != _MAGIC:
         raise ValueError("it is not an SSH signature")
     if (version := reader.number()) != _VERSION:
@@ -116,13 +116,40 @@ def fingerprint(blob: bytes) -> str:
     return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
 
 
+def load_ed25519(armored: str) -> Ed25519PrivateKey:
+    """The one key of an OpenSSH private key file, as `ssh-keygen -t ed25519 -N ''` makes it. Raises ValueError.
+
+    Read here, because the library loads every other kind of key and cipher to do it, which takes longer than
+    most commands do.
+    """
+    outer = _Reader(_unarmored(armored, _KEY_ARMOR, "OpenSSH private key"))
+    if outer.take(len(_KEY_MAGIC)) != _KEY_MAGIC:
+        raise ValueError("it is not an OpenSSH private key")
+    if (outer.text(), outer.text(), outer.string()) != ("none", "none", b""):
+        raise ValueError("it has a passphrase")
+    if (count := outer.number()) != 1:
+        raise ValueError(f"it has {count} keys, not one")
+    public, inner = outer.string(), _Reader(outer.string())
+    outer.end()
+    if inner.number() != inner.number():
+        raise ValueError("its two check numbers differ")
+    if inner.string() != _ED25519:
+        raise ValueError("it is not an ed25519 key")
+    point, pair = inner.string(), inner.string()
+    key = Ed25519PrivateKey.from_private_bytes(pair[:32])
+    raw = key.public_key().public_bytes_raw()
+    if (point, pair[32:]) != (raw, raw) or public != _ed25519_blob(key.public_key()):
+        raise ValueError("its halves are not of one key")
+    return key
+
+
 def ed25519_line(key: Ed25519PublicKey) -> str:
     """An ed25519 public key as `type base64`."""
     return key_line(_ed25519_blob(key))
 
 
 def _ed25519_blob(key: Ed25519PublicKey) -> bytes:
-    return _string(_ED25519) + _string(key.public_bytes(Encoding.Raw, PublicFormat.Raw))
+    return _string(_ED25519) + _string(key.public_bytes_raw())
 
 
 def sign_ed25519(key: Ed25519PrivateKey, namespace: str, message: bytes) -> str:
@@ -134,7 +161,7 @@ def sign_ed25519(key: Ed25519PrivateKey, namespace: str, message: bytes) -> str:
     )
     text = base64.b64encode(body).decode()
     lines = [text[i : i + 70] for i in range(0, len(text), 70)]
-    return "\n".join([_BEGIN, *lines, _END, ""])
+    return "\n".join([_ARMOR[0], *lines, _ARMOR[1], ""])
 
 
 def verify_ed25519(armored: str, key: bytes, namespace: str, message: bytes) -> None:
@@ -163,10 +190,10 @@ def _string(data: bytes) -> bytes:
     return len(data).to_bytes(4, "big") + data
 
 
-def _unarmored(armored: str) -> bytes:
+def _unarmored(armored: str, armor: tuple[str, str], what: str) -> bytes:
     lines = armored.strip().splitlines()
-    if len(lines) < 3 or lines[0] != _BEGIN or lines[-1] != _END:
-        raise ValueError("it is not an armored SSH signature")
+    if len(lines) < 3 or (lines[0], lines[-1]) != armor:
+        raise ValueError(f"it is not an {what}")
     try:
         return base64.b64decode("".join(lines[1:-1]), validate=True)
     except (binascii.Error, ValueError) as error:

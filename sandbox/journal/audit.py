@@ -17,9 +17,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 import rfc8785
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
 from sandbox import clock, durable, sshsig
 from sandbox.errors import InputError, JournalError
@@ -194,13 +192,12 @@ def _load_key(path: Path) -> tuple[Ed25519PrivateKey, str]:
     if path.stat().st_mode & 0o077:
         raise InputError(f"The audit key {path} can be read by other users.", f"Run: chmod 600 {path}")
     try:
-        private = load_ssh_private_key(path.read_bytes(), password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        private = sshsig.load_ed25519(path.read_text("ascii"))
+    except ValueError as error:
         raise InputError(
-            f"The audit key {path} is damaged.", "Put it back from a backup; a new one can't vouch for the old log."
+            f"The audit key {path} is damaged: {error}.",
+            "Put it back from a backup; a new one can't vouch for the old log.",
         ) from error
-    if not isinstance(private, Ed25519PrivateKey):
-        raise InputError(f"The audit key {path} is not an ed25519 key.", "Put it back from a backup.")
     return private, sshsig.ed25519_line(private.public_key())
 
 

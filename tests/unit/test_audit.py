@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import shutil
@@ -320,6 +321,38 @@ def test_a_key_that_is_damaged_or_open_is_refused(tmp_path: Path) -> None:
     (keys / "audit_ed25519").chmod(0o600)
     (keys / "audit_ed25519").write_text("damaged")
     with pytest.raises(InputError, match="is damaged"):
+        Notary.open(keys)
+
+
+def swapped(text: str, old: bytes, new: bytes) -> str:
+    """A key file with other bytes in it."""
+    first, *middle, last = text.splitlines()
+    raw = base64.b64decode("".join(middle))
+    assert old in raw
+    return "\n".join([first, base64.b64encode(raw.replace(old, new)).decode(), last, ""])
+
+
+@pytest.mark.parametrize(
+    ("kind", "passphrase", "old", "new", "says"),
+    [
+        ("ed25519", "", b"\0\0\0\x0bssh-ed25519", b"\0\0\0\x0bssh-ed25518", "not an ed25519 key"),
+        ("ed25519", "", b"openssh-key-v1", b"openssh-key-v2", "not an OpenSSH private key"),
+        ("ed25519", "", b"\0\0\0\x40", b"\0\0\0\x3f", "halves"),
+        ("ed25519", "", b"\0\0\0\x01", b"\0\0\0\x02", "2 keys"),
+        ("ed25519", "secret", b"", b"", "passphrase"),
+        ("rsa", "", b"", b"", "not an ed25519 key"),
+    ],
+)
+def test_an_audit_key_that_is_not_whole_or_of_another_kind_is_refused(
+    kind: str, passphrase: str, old: bytes, new: bytes, says: str, tmp_path: Path
+) -> None:
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    path = keys / "audit_ed25519"
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-f", str(path)], check=True)
+    if old:
+        path.write_text(swapped(path.read_text(), old, new))
+    with pytest.raises(InputError, match=f"is damaged: it.*{says}"):
         Notary.open(keys)
 
 
