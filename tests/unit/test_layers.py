@@ -30,13 +30,6 @@ NEIGHBOURS = {
     ("cli", "drills"),
     ("cli", "bench"),
 }
-    ("manager", "wiring"),
-    ("manager", "box"),
-    ("decide", "trees"),
-    ("__main__", "cli"),
-    ("cli", "drills"),
-    ("cli", "bench"),
-}
 """Imports inside one layer above the lowest, from the first to the second."""
 
 DOORS = {
