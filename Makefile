@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Built images are kept here, so that only the first run builds them.
 export SANDBOX_CACHE ?= $(CURDIR)/.cache
+# What `make demo` runs on: native needs root and nothing else; docker needs an engine that answers.
+ENGINE ?= native
 # How many test processes; and what else pytest shall be told, as in: make test PYTEST_ARGS="-k fork -x"
 WORKERS ?= 2
 PYTEST_ARGS ?=
