@@ -20,6 +20,7 @@ from sandbox.config import Config
 from sandbox.errors import InputError
 from sandbox.journal.audit import Notary
 from sandbox.journal.ledger import AuditLog, Ledger
+from sandbox.lifecycle import signoff
 from sandbox.lifecycle.context import RUN, Context
 from sandbox.lifecycle.home import Home, Owner
 from sandbox.records import (
@@ -260,15 +261,15 @@ class Manager:
 
     def change(self, change: str) -> ChangeView:
         """A change with its entries, votes and decision as they are now. Raises NotFound."""
-        return lifecycle.views.view(self.context, lifecycle.promotion.stored_change(self.context, change))
+        return signoff.views.view(self.context, lifecycle.promotion.stored_change(self.context, change))
 
     def changes(self) -> tuple[ChangeView, ...]:
         """Every change, oldest first, without its entries."""
-        return lifecycle.views.all_changes(self.context)
+        return signoff.views.all_changes(self.context)
 
     def review(self, change: str, *, full: bool = False) -> Review:
         """What a person needs to decide, in reading order; `full`: with no difference cut."""
-        return lifecycle.reviews.show(self.context, lifecycle.promotion.stored_change(self.context, change), full=full)
+        return signoff.reviews.show(self.context, lifecycle.promotion.stored_change(self.context, change), full=full)
 
     def approve(self, change: str, *, person: str, key: str | Path, digest: str | None = None) -> ChangeView:
         """Sign a change's request as one person. `digest`: what the person typed, held against the change's."""
@@ -289,8 +290,8 @@ class Manager:
     ) -> ChangeView:
         stored = lifecycle.promotion.stored_change(self.context, change)
         if digest is not None:
-            lifecycle.votes.same_digest(stored, digest)
-        lifecycle.votes.vote(self.context, stored, person=person, key=Path(key), decision=decision, reason=reason)
+            signoff.votes.same_digest(stored, digest)
+        signoff.votes.vote(self.context, stored, person=person, key=Path(key), decision=decision, reason=reason)
         return self.change(change)
 
     def promote(self, change: str) -> PromotionRecord:
@@ -349,7 +350,7 @@ class Manager:
     def _with_change(self, record: RunRecord, change: StoredChange | None) -> RunRecord:
         if record.change_id and change is None:
             change = lifecycle.promotion.stored_change(self.context, record.change_id)
-        return record.model_copy(update={"change": lifecycle.views.view(self.context, change)}) if change else record
+        return record.model_copy(update={"change": signoff.views.view(self.context, change)}) if change else record
 
 
 def audit_verify(

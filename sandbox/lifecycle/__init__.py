@@ -22,7 +22,6 @@ if TYPE_CHECKING:
         sealing,
         sessions,
     )
-    from sandbox.lifecycle.signoff import reviews, views, votes
 
 __all__ = [
     "events",
@@ -32,12 +31,9 @@ __all__ = [
     "promotion",
     "recovery",
     "restoring",
-    "reviews",
     "runs",
     "sealing",
     "sessions",
-    "views",
-    "votes",
 ]
 
 
