@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Built images are kept here, so that only the first run builds them.
 export SANDBOX_CACHE ?= $(CURDIR)/.cache
+# What `make demo` runs on: native needs root and nothing else; docker needs an engine that answers.
+ENGINE ?= native
 # How many test processes; and what else pytest shall be told, as in: make test PYTEST_ARGS="-k fork -x"
 WORKERS ?= 2
 PYTEST_ARGS ?=
@@ -16,10 +18,10 @@ help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.runtime ## Set up, then run the drill `kiro`: an agent deletes and recreates an environment
-	@scripts/install-missing runc:runc ssh-keygen:openssh-client
-	@# Where a Docker Engine is found, the drill takes it, and its image is built from Debian packages.
-	@if [ -n "$$DOCKER_HOST" ] || [ -S /var/run/docker.sock ]; then scripts/install-missing mmdebstrap:mmdebstrap; fi
-	$(BIN)/sandbox drill kiro
+	@scripts/install-missing runc:runc catatonit:catatonit ssh-keygen:openssh-client
+	@# A Docker Engine has no `host` image: there the drill's image is built from Debian packages.
+	@if [ $(ENGINE) != native ]; then scripts/install-missing mmdebstrap:mmdebstrap; fi
+	$(BIN)/sandbox --engine $(ENGINE) drill kiro
 
 test: $(VENV)/.dev ## Set up what the tests need, then run them all, on both engines
 	@scripts/install-missing runc:runc mmdebstrap:mmdebstrap ssh-keygen:openssh-client catatonit:catatonit

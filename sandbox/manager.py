@@ -15,11 +15,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
 from sandbox import lifecycle
+from sandbox.box import Box
 from sandbox.config import Config
 from sandbox.errors import InputError
 from sandbox.journal.audit import Notary
 from sandbox.journal.ledger import AuditLog, Ledger
-from sandbox.lifecycle.box import Box
 from sandbox.lifecycle.context import RUN, Context
 from sandbox.lifecycle.home import Home, Owner
 from sandbox.records import (
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from sandbox.engines.base import OnOutput
     from sandbox.journal.verify import Verification
     from sandbox.lifecycle.events import OnEvent
-    from sandbox.lifecycle.review import Review
+    from sandbox.reviewing.review import Review
 
 __all__ = ["Box", "EngineChoice", "Manager"]
 

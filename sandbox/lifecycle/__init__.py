@@ -18,13 +18,11 @@ if TYPE_CHECKING:
         promotion,
         recovery,
         restoring,
-        reviews,
         runs,
         sealing,
         sessions,
-        views,
-        votes,
     )
+    from sandbox.lifecycle.signoff import reviews, views, votes
 
 __all__ = [
     "events",

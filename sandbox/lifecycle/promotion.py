@@ -16,10 +16,10 @@ from sandbox.errors import Conflict, Drifted, NotFound, Refused, SandboxError
 from sandbox.faults import reached
 from sandbox.lifecycle import health, sealing
 from sandbox.lifecycle.context import CHANGE, PROMOTION, Context
-from sandbox.lifecycle.requests import load_request
 from sandbox.lifecycle.restoring import close_change, put_back
-from sandbox.lifecycle.rulings import Observed, rule
 from sandbox.lifecycle.sealing import Sealed, SealedTarget
+from sandbox.lifecycle.signoff.requests import load_request
+from sandbox.lifecycle.signoff.rulings import Observed, rule
 from sandbox.records import PromotedTarget, PromotionRecord, StoredChange
 from sandbox.targets.base import ApplyRequest
 

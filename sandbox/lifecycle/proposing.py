@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 from sandbox.clock import now
 from sandbox.lifecycle import cleanroom, sealing
-from sandbox.lifecycle import hazards as suspicion
 from sandbox.lifecycle.context import CHANGE, Context
 from sandbox.lifecycle.events import ChangeSealed, OnEvent
-from sandbox.lifecycle.requests import evidence_digest, expiry, make_request
-from sandbox.lifecycle.reviews import document as review_document
 from sandbox.lifecycle.sealing import Sealed, SealedTarget
+from sandbox.lifecycle.signoff.requests import evidence_digest, expiry, make_request
+from sandbox.lifecycle.signoff.reviews import document as review_document
 from sandbox.records import Evidence, Failure, Hazard, Rehearsal, SandboxRecord, StoredChange
+from sandbox.reviewing import hazards as suspicion
 from sandbox.spec import Check
 from sandbox.trees.patterns import Patterns
 

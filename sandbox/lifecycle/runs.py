@@ -26,12 +26,12 @@ from sandbox.lifecycle.events import (
     StepFinished,
     StepStarted,
 )
-from sandbox.lifecycle.feed import Watched
 from sandbox.lifecycle.proposing import Outcome
-from sandbox.lifecycle.watching import Watch
 from sandbox.records import Failure, RunRecord, SandboxRecord, StoredChange
 from sandbox.spec import Check, Command, TaskSpec
 from sandbox.trees.patterns import Patterns
+from sandbox.watching.feed import Watched
+from sandbox.watching.watch import Watch
 
 
 def run(

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox.lifecycle import hazards
-from sandbox.lifecycle.content import SCAN_BYTES, suspicions
 from sandbox.records import Hazard
+from sandbox.reviewing import hazards
+from sandbox.reviewing.content import SCAN_BYTES, suspicions
 from tests.unit.trees_by_hand import State, Tree, changes, entry
 
 

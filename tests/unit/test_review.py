@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox.lifecycle import diffs, hazards
-from sandbox.lifecycle.review import review, sealed_document
-from sandbox.lifecycle.subject import Subject
 from sandbox.records import ChangeView, Decision, Evidence, Hazard, Rehearsal, TargetDelta, VoteView
+from sandbox.reviewing import diffs, hazards
+from sandbox.reviewing.review import review, sealed_document
+from sandbox.reviewing.subject import Subject
 from sandbox.spec import HealthCheck, TargetSpec
 from sandbox.terminal import is_plain
 from tests.unit.trees_by_hand import State, Tree, changes, entry

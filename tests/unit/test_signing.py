@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sandbox import sshsig
 from sandbox.errors import InputError
-from sandbox.lifecycle.signing import NAMESPACE, judge, request_bytes, request_digest, sign, vote_message
+from sandbox.lifecycle.signoff.signing import NAMESPACE, judge, request_bytes, request_digest, sign, vote_message
 from sandbox.records import Request, RequestTarget, Vote, VoteView
 from sandbox.spec import Person, PolicySpec
 
@@ -332,7 +332,7 @@ SIGN = """
 import sys
 from pathlib import Path
 from sandbox.errors import InputError
-from sandbox.lifecycle.signing import sign
+from sandbox.lifecycle.signoff.signing import sign
 try:
     print(sign(b"m", Path(sys.argv[1])))
 except InputError as error:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.lifecycle import textdiff
-from sandbox.lifecycle.textdiff import unified
+from sandbox.reviewing import textdiff
+from sandbox.reviewing.textdiff import unified
 
 TEXTS = st.lists(st.sampled_from([b"a", b"b", b"c", b"", b"\r"]), max_size=30).map(b"\n".join)
 

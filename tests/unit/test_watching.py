@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.lifecycle.feed import Watched
-from sandbox.lifecycle.watching import Watch
+from sandbox.watching.feed import Watched
+from sandbox.watching.watch import Watch
 
 PATHS = [b".", b"app", b"app/a.py", b"app/deep", b"app/deep/b.py", b"top.txt", b"odd\n\xff"]
 
@@ -199,7 +199,7 @@ def test_ignored_paths_do_not_count_as_changed(root: Path, seen: _Seen) -> None:
 def test_without_a_feed_deletions_are_still_counted_and_it_is_said_once(
     root: Path, seen: _Seen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sandbox.lifecycle.feed._watch_budget", lambda: 1)
+    monkeypatch.setattr("sandbox.watching.feed._watch_budget", lambda: 1)
     with seen.watch(root, max_deleted=2) as watch:
         _by_agent("rm -rf workspace/app", root)
         assert _until(lambda: seen.trips == 1)

@@ -11,9 +11,9 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO
 
-from sandbox.lifecycle.content import SCAN_BYTES, suspicions
-from sandbox.lifecycle.surface import executable_surface, is_test
 from sandbox.records import Hazard
+from sandbox.reviewing.content import SCAN_BYTES, suspicions
+from sandbox.reviewing.surface import executable_surface, is_test
 from sandbox.targets.base import Base, Blobs
 from sandbox.terminal import is_plain
 from sandbox.trees.entry import Change, Entry, parent_of, path_text

@@ -15,8 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from sandbox.lifecycle.feed import Feed, Watched
-from sandbox.lifecycle.presence import Names, descend, directory, missing, names_of, total
+from sandbox.watching.feed import Feed, Watched
+from sandbox.watching.presence import Names, descend, directory, missing, names_of, total
 
 PACE_S = 0.2
 """At most one look at the tree, and one report, in this time."""

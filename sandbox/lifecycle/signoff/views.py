@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from sandbox.errors import SandboxError
 from sandbox.lifecycle.context import CHANGE, Context
-from sandbox.lifecycle.rulings import rule
 from sandbox.lifecycle.sealing import load
-from sandbox.lifecycle.votes import judged
+from sandbox.lifecycle.signoff.rulings import rule
+from sandbox.lifecycle.signoff.votes import judged
 from sandbox.records import ChangeView, Decision, StoredChange, TargetDelta, VoteView
 
 

@@ -13,10 +13,10 @@ import sandbox
 from sandbox.clock import now
 from sandbox.decide import Facts, Protected, Ruling, TargetFacts, decide
 from sandbox.lifecycle.context import Context
-from sandbox.lifecycle.policies import policy_of
-from sandbox.lifecycle.requests import evidence_digest, load_request
 from sandbox.lifecycle.sealing import Sealed, SealedTarget
-from sandbox.lifecycle.votes import judged
+from sandbox.lifecycle.signoff.policies import policy_of
+from sandbox.lifecycle.signoff.requests import evidence_digest, load_request
+from sandbox.lifecycle.signoff.votes import judged
 from sandbox.records import StoredChange, VoteView
 from sandbox.spec import PolicySpec
 from sandbox.trees.entry import Change, path_text

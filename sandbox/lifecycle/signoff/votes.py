@@ -11,10 +11,10 @@ from typing import Literal
 
 from sandbox.clock import fresh_id, now
 from sandbox.errors import Conflict, InputError, Refused
-from sandbox.lifecycle import signing
 from sandbox.lifecycle.context import CHANGE, VOTE, Context
-from sandbox.lifecycle.policies import policies_of
-from sandbox.lifecycle.requests import load_request
+from sandbox.lifecycle.signoff import signing
+from sandbox.lifecycle.signoff.policies import policies_of
+from sandbox.lifecycle.signoff.requests import load_request
 from sandbox.records import StoredChange, Vote, VoteView
 from sandbox.spec import PolicySpec
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sandbox.lifecycle.diffs import diff_section
-from sandbox.lifecycle.subject import Subject, counted, entry_words
 from sandbox.records import ChangeView, Evidence, Hazard, Rehearsal, VoteView
+from sandbox.reviewing.diffs import diff_section
+from sandbox.reviewing.subject import Subject, counted, entry_words
 from sandbox.terminal import escape
 
 SHORT = 12

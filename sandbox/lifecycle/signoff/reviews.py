@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from sandbox.clock import now
 from sandbox.lifecycle.context import Context
-from sandbox.lifecycle.requests import load_request, load_review
-from sandbox.lifecycle.review import Review, review, sealed_document
 from sandbox.lifecycle.sealing import Sealed, load
-from sandbox.lifecycle.subject import Subject
-from sandbox.lifecycle.views import shown, view
+from sandbox.lifecycle.signoff.requests import load_request, load_review
+from sandbox.lifecycle.signoff.views import shown, view
 from sandbox.records import Decision, SandboxRecord, StoredChange
+from sandbox.reviewing.review import Review, review, sealed_document
+from sandbox.reviewing.subject import Subject
 
 
 def document(record: SandboxRecord, sealed: Sealed, stored: StoredChange, *, full: bool = False) -> bytes:

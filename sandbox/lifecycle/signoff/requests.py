@@ -17,9 +17,9 @@ from sandbox import durable
 from sandbox.decide import policy_digest
 from sandbox.errors import Conflict
 from sandbox.lifecycle.context import Context
-from sandbox.lifecycle.policies import policy_of
 from sandbox.lifecycle.sealing import Sealed
-from sandbox.lifecycle.signing import request_bytes
+from sandbox.lifecycle.signoff.policies import policy_of
+from sandbox.lifecycle.signoff.signing import request_bytes
 from sandbox.records import Evidence, Hazard, Rehearsal, Request, RequestTarget, StoredChange
 
 REQUEST = "request.json"

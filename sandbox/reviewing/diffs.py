@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
-from sandbox.lifecycle.content import is_text
-from sandbox.lifecycle.subject import Subject
-from sandbox.lifecycle.surface import executable_surface
-from sandbox.lifecycle.textdiff import unified
 from sandbox.records import Hazard
+from sandbox.reviewing.content import is_text
+from sandbox.reviewing.subject import Subject
+from sandbox.reviewing.surface import executable_surface
+from sandbox.reviewing.textdiff import unified
 from sandbox.terminal import escape
 from sandbox.trees.entry import Change, Entry, path_text
 
