@@ -105,7 +105,7 @@ def _split(arguments: list[str]) -> tuple[list[str], tuple[str, ...] | None]:
 
 
 def _dispatch(head: list[str], command: tuple[str, ...] | None) -> int:
-    verbs = typer.main.get_command(_app(command))
+    verbs = typer.main.get_command(_app(command, _called(head)))
     # Not `verbs.main`, which has rules of its own for interrupts and closed pipes.
     try:
         with verbs.make_context("sandbox", head) as context:
@@ -115,7 +115,18 @@ def _dispatch(head: list[str], command: tuple[str, ...] | None) -> int:
     return result if isinstance(result, int) else DONE
 
 
-def _app(command: tuple[str, ...] | None) -> typer.Typer:
+def _called(head: list[str]) -> frozenset[str]:
+    """The verbs and groups that may be meant: those that are named, or all of them.
+
+    Making all of them ready takes longer than `list` itself. Which word is the verb is the parser's to say, and
+    for help and for a word that is no verb it needs to know them all.
+    """
+    everything = frozenset({name for name, *_ in (*_VERBS, *_GROUPS)})
+    named = everything.intersection(head)
+    return everything if not named or {"--help", "-h"}.intersection(head) else named
+
+
+def _app(command: tuple[str, ...] | None, called: frozenset[str]) -> typer.Typer:
     settings: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
     plain: dict[str, Any] = {"add_completion": False, "rich_markup_mode": None, "context_settings": settings}
     app = typer.Typer(**plain)
@@ -145,8 +156,11 @@ def _app(command: tuple[str, ...] | None) -> typer.Typer:
         ctx.obj = Session(home, config, engine.value, identity, command)
 
     for name, verb, codes in _VERBS:
-        app.command(name, epilog=codes)(verb)
+        if name in called:
+            app.command(name, epilog=codes)(verb)
     for name, says, verbs in _GROUPS:
+        if name not in called:
+            continue
         group = typer.Typer(help=says, **plain)
         for verb_name, verb, codes in verbs:
             group.command(verb_name, epilog=codes)(verb)
