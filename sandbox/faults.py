@@ -1,8 +1,9 @@
 """Fault points: where tests make a real process die, hang or fail at a named durable step.
 
 Armed from the environment only (`SANDBOX_FAULT=NAME:ACTION[:N]`, several separated by commas): `kill` ends the
-process with SIGKILL, `error` raises, at the Nth time that NAME is reached (default 1). In production the
-variable is unset, and reaching a point costs one dictionary look-up.
+process with SIGKILL, `error` raises, at the Nth time that NAME is reached (default 1). The name `*` stands for
+every point, so that N counts the durable steps of a whole command. In production the variable is unset, and
+reaching a point costs one dictionary look-up.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import signal
 from collections import Counter
 
+EVERY = "*"
 _reached: Counter[str] = Counter()
 
 
@@ -23,10 +25,10 @@ def reached(name: str) -> None:
     armed = os.environ.get("SANDBOX_FAULT")
     if not armed:
         return
-    _reached[name] += 1
+    _reached.update((name, EVERY))
     for spec in armed.split(","):
         point, action, *rest = spec.split(":")
-        if point != name or _reached[name] != int(rest[0] if rest else 1):
+        if point not in (name, EVERY) or _reached[point] != int(rest[0] if rest else 1):
             continue
         if action == "kill":
             os.kill(os.getpid(), signal.SIGKILL)

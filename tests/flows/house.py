@@ -1,6 +1,6 @@
 """A small house to run flows in: a home, a configuration, a real target, people with keys, the real command.
 
-Everything goes through `python -m sandbox` as a subprocess, as a user's shell would.
+Everything goes through the `sandbox` command, each in a process of its own (see `tests/processes`).
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ import hashlib
 import json
 import os
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tests import processes
 
 PEOPLE = ("alice", "bob", "carol")
 
@@ -90,19 +91,12 @@ class House:
 
     def __call__(self, *args: str, env: dict[str, str] | None = None, stdin: bytes | None = None) -> Answer:
         """Run the command; global options are added, `--json` is the caller's."""
-        command = [sys.executable, "-m", "sandbox", "--home", str(self.home), "--config", str(self.config)]
-        command += ["--engine", self.engine, *args]
+        command = ["--home", str(self.home), "--config", str(self.config), "--engine", self.engine, *args]
         clean = {k: v for k, v in os.environ.items() if not k.startswith("SANDBOX_") or k == "SANDBOX_CACHE"}
-        done = subprocess.run(
-            command,
-            input=stdin,
-            stdin=subprocess.DEVNULL if stdin is None else None,
-            capture_output=True,
-            timeout=240,
-            env={**clean, "SANDBOX_IDENTITY": "dave", **self.env, **(env or {})},
-            check=False,
+        done = processes.command(
+            command, {**clean, "SANDBOX_IDENTITY": "dave", **self.env, **(env or {})}, stdin or b""
         )
-        return Answer(done.returncode, done.stdout, done.stderr.decode("utf-8", "replace"))
+        return Answer(done.code, done.stdout, done.stderr.decode("utf-8", "replace"))
 
     def run(self, *args: str, target: str = "app", **options: Any) -> Answer:
         """`sandbox run` on a target with this house's image; args from `--` on or options before it."""

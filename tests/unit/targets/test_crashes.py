@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import shutil
 import signal
 from collections import Counter
@@ -10,11 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import WARM
 from tests.unit.targets.killed import phase
 from tests.unit.targets.worlds import World, change_everything, everything, world
-
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["tests.unit.targets.killed"])
 
 
 @pytest.fixture
@@ -24,7 +21,7 @@ def big(tmp_path: Path) -> World:
 
 def run(big: World, name: str, fault: str = "", log: str = "") -> int | None:
     """Run a phase in a process of its own; its exit code."""
-    process = SERVER.Process(target=phase, args=(big, name, fault, log))
+    process = WARM.Process(target=phase, args=(big, name, fault, log))
     process.start()
     process.join(60)
     return process.exitcode

@@ -1,0 +1,26 @@
+"""A house on the first engine that was asked for: what is killed here is the manager, not an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import engine_names
+from tests.engines import Registry
+from tests.flows.house import House
+
+
+@pytest.fixture
+def house(pytestconfig: pytest.Config, registry: Registry, tmp_path: Path) -> Iterator[House]:
+    engine = engine_names(pytestconfig)[0]
+    registry.engine(engine, "base")
+    house = House(tmp_path, engine, "base")
+    house.policy()
+    for name in ("app", "web", "etc"):
+        house.target(name)
+    yield house
+    for one in house("list", "--json").expect(0).json["sandboxes"]:
+        house("destroy", one["sandbox"]).expect(0)
+    house("recover").expect(0)

@@ -1,0 +1,58 @@
+"""Real processes that start warm: forked from a server that has loaded the product, so a test can afford hundreds.
+
+Each is a process of its own with its own environment, streams and exit code, and can be killed. What a cold
+start does is tested apart (`tests/cli`).
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+WARM = multiprocessing.get_context("forkserver")
+WARM.set_forkserver_preload(["tests.warm"])
+PATIENCE_S = 240
+
+
+class Ended(NamedTuple):
+    code: int
+    """Exit code; -N where signal N ended it."""
+    stdout: bytes
+    stderr: bytes
+
+
+def command(arguments: Sequence[str], env: Mapping[str, str], stdin: bytes = b"") -> Ended:
+    """Run the `sandbox` command to its end."""
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        given.write(stdin)
+        given.seek(0)
+        paths = [f"/proc/{os.getpid()}/fd/{file.fileno()}" for file in (given, out, err)]
+        process = WARM.Process(target=_main, args=(list(arguments), dict(env), paths))
+        process.start()
+        process.join(PATIENCE_S)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            raise TimeoutError(f"sandbox {' '.join(arguments)} took longer than {PATIENCE_S} s")
+        code = process.exitcode
+        process.close()
+        for stream in (out, err):
+            stream.seek(0)
+        return Ended(code, out.read(), err.read())
+
+
+def _main(arguments: list[str], env: dict[str, str], paths: list[str]) -> None:
+    for handle, (path, flags) in enumerate(zip(paths, (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY), strict=True)):
+        opened = os.open(path, flags)
+        os.dup2(opened, handle)
+        os.close(opened)
+    os.environ.clear()
+    os.environ.update(env)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 (multiprocessing gave it /dev/null)
+    from sandbox.cli import main
+
+    main(arguments)
