@@ -41,6 +41,13 @@ class SandboxError(Exception):
         return f"{self.says} {self.hint}".strip()
 
 
+def in_words(error: BaseException) -> str:
+    """What went wrong, in a sentence for a record's reasons."""
+    if isinstance(error, SandboxError):
+        return error.says
+    return "It was interrupted." if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
+
+
 class InputError(SandboxError):
     """What was asked can't be done as asked; nothing was changed."""
 

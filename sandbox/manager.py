@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from sandbox import lifecycle
 from sandbox.box import Box
 from sandbox.config import Config
-from sandbox.errors import InputError
+from sandbox.errors import InputError, NotFound
 from sandbox.journal.audit import Notary
 from sandbox.journal.ledger import AuditLog, Ledger
 from sandbox.lifecycle import signoff
@@ -148,13 +148,17 @@ class Manager:
 
     def show(self, name: str) -> SandboxRecord | RunRecord:
         """A sandbox or a run. Raises NotFound."""
-        if name.startswith("run_"):
-            return self._with_change(self.context.ledger.get(RUN, name, RunRecord), None)
-        return self.context.sandbox(name)
+        if not name.startswith("run_"):
+            return self.context.sandbox(name)
+        record = self._run(name)
+        if record.change_id is None:
+            return record
+        change = lifecycle.promotion.stored_change(self.context, record.change_id)
+        return record.model_copy(update={"change": signoff.views.known(self.context, change)})
 
     def logs(self, name: str) -> bytes:
         """What the commands of a sandbox or a run printed. Raises NotFound."""
-        record = self.show(name)
+        record = self._run(name) if name.startswith("run_") else self.context.sandbox(name)
         path = self._home.log(record.sandbox)
         return path.read_bytes() if path.exists() else b""
 
@@ -173,6 +177,8 @@ class Manager:
         """Run a command in a sandbox. A command that fails is a result."""
         if not command:
             raise InputError("There is no command to run.", "Give one after `--`.")
+        if timeout_s is not None and not timeout_s > 0:
+            raise InputError(f"The timeout is {timeout_s:g} seconds: it must be more than 0.", "Leave it out for none.")
         from sandbox.engines.base import ExecRequest  # here, because most commands need no engine
 
         result = lifecycle.sessions.execute(
@@ -347,9 +353,13 @@ class Manager:
         engine = self.context.engine(self.context.default_engine())
         engine.build_image(image, on_progress or (lambda _line: None))
 
+    def _run(self, name: str) -> RunRecord:
+        try:
+            return self.context.ledger.get(RUN, name, RunRecord)
+        except NotFound:
+            raise NotFound(f"There is no run {name!r}.", "`sandbox audit log` has every run.") from None
+
     def _with_change(self, record: RunRecord, change: StoredChange | None) -> RunRecord:
-        if record.change_id and change is None:
-            change = lifecycle.promotion.stored_change(self.context, record.change_id)
         return record.model_copy(update={"change": signoff.views.view(self.context, change)}) if change else record
 
 

@@ -22,6 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     gc.set_threshold(100_000)
     from sandbox.cli.app import run
 
-    # Being told to end is an interrupt like Ctrl-C: what is under way is undone first.
+    # Being told to end, or losing the terminal, is an interrupt like Ctrl-C: what is under way is undone first.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # under nohup it goes on
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sandbox.clock import fresh_id
-from sandbox.errors import InputError
+from sandbox.errors import InputError, NotFound
 
 
 class Home:
@@ -72,6 +72,16 @@ class Home:
         """The restore point of one target in one promotion."""
         return self.root / "promotions" / promotion / target
 
+    def kept_change(self, change: str) -> Path:
+        """The directory of a sealed change whose files are there. Raises NotFound."""
+        path = self.change(change)
+        if not path.is_dir():
+            raise NotFound(
+                f"The files of the change {change} are gone; `sandbox prune` removes those of closed changes.",
+                "If it is still wanted, propose it anew.",
+            )
+        return path
+
     def log(self, sandbox: str) -> Path:
         """What the commands of a sandbox printed."""
         return self.root / "logs" / f"{sandbox}.log"
@@ -121,6 +131,10 @@ class Owner:
             return False
         finally:
             os.close(handle)
+
+    def others_alive(self) -> bool:
+        """Whether another process owns something in this home now."""
+        return any(self.is_alive(name) for name in os.listdir(self._directory) if name != self._name)
 
     def release(self) -> None:
         """Give up the lock; what is still owned is then anybody's to clean up."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sandbox.answers import Advice, DoctorRecord, DoneRecord, ImageList, ImageState
+from sandbox.clock import now
 from sandbox.errors import SandboxError
 from sandbox.lifecycle.context import CHANGE, PROMOTION, SANDBOX, Context
 from sandbox.records import PromotionRecord, SandboxRecord, StoredChange
@@ -71,13 +72,19 @@ def prune(ctx: Context) -> DoneRecord:
 
 def _closed(ctx: Context) -> Iterator[tuple[str, Path]]:
     for change in ctx.ledger.find(CHANGE, StoredChange):
-        if change.status in ("rejected", "restored") and ctx.home.change(change.id).exists():
-            yield f"change {change.id} ({change.status})", ctx.home.change(change.id)
+        if _is_over(change) and ctx.home.change(change.id).exists():
+            how = "expired" if change.status == "open" else change.status
+            yield f"change {change.id} ({how})", ctx.home.change(change.id)
     for record in ctx.ledger.find(PROMOTION, PromotionRecord, status="restored"):
         point = ctx.home.root / "promotions" / record.promotion
         # What a restore kept of somebody else's writes is theirs to look at, never ours to remove.
         if point.exists() and not any(part.kept_aside for part in record.targets):
             yield f"restore point of {record.promotion}", point
+
+
+def _is_over(change: StoredChange) -> bool:
+    """It can neither be promoted nor taken back any more."""
+    return change.status in ("rejected", "restored") or (change.status == "open" and change.expires_at < now())
 
 
 def _logs(ctx: Context) -> Iterator[tuple[str, Path]]:
@@ -88,10 +95,12 @@ def _logs(ctx: Context) -> Iterator[tuple[str, Path]]:
 
 
 def _unused_bases(ctx: Context) -> list[StoredBase]:
+    if ctx.owner.others_alive():
+        return []  # what another process captured a moment ago is in no record yet
     living = [record for record in ctx.ledger.find(SANDBOX, SandboxRecord) if record.status != "destroyed"]
     used = {placed.base for record in living for placed in record.bases}
     for change in ctx.ledger.find(CHANGE, StoredChange):
-        if change.status not in ("rejected", "restored"):
+        if not _is_over(change):
             used |= {delta.base for delta in change.targets}
     return [base for base in ctx.bases.list() if base.fingerprint not in used]
 

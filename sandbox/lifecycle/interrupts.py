@@ -1,4 +1,4 @@
-"""Stretches of work that Ctrl-C and SIGTERM must not cut in two: the signal is kept and raised at the end."""
+"""Stretches of work that Ctrl-C and the like must not cut in two: the signal is kept and raised at the end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
@@ -25,7 +25,9 @@ def deferred() -> Iterator[None]:
     def remember(number: int, _: FrameType | None) -> None:
         pending.append(number)
 
-    before = {number: signal.signal(number, remember) for number in SIGNALS}
+    # One that is ignored (SIGHUP under nohup) stays ignored.
+    heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, remember) for number in heard}
     try:
         yield
     finally:

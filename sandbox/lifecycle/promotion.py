@@ -12,7 +12,7 @@ from contextlib import ExitStack
 
 from sandbox.clock import fresh_id, now
 from sandbox.decide import Ruling
-from sandbox.errors import Conflict, Drifted, NotFound, Refused, SandboxError
+from sandbox.errors import Conflict, Drifted, NotFound, Refused, in_words
 from sandbox.faults import reached
 from sandbox.lifecycle import health, sealing
 from sandbox.lifecycle.context import CHANGE, PROMOTION, Context
@@ -104,7 +104,7 @@ def _refuse(ctx: Context, name: str, stored: StoredChange, ruling: Ruling, start
 def _refused_in_preparation(
     ctx: Context, record: PromotionRecord, error: BaseException, started: float
 ) -> PromotionRecord:
-    says = error.says if isinstance(error, SandboxError) else f"{type(error).__name__}: {error}"
+    says = in_words(error)
     refused = record.model_copy(
         update={
             "status": "refused",
@@ -157,10 +157,10 @@ def _go_through(
             ctx.target(name).settle(ctx.home.promotion(record.promotion, name))
         done = _commit(ctx, record, started)
     except BaseException as error:
-        says = error.says if isinstance(error, SandboxError) else f"{type(error).__name__}: {error}"
         record = ctx.ledger.get(PROMOTION, record.promotion, PromotionRecord)
-        ended = put_back(ctx, record, reason=says, started=started)
-        if not isinstance(error, Exception):
+        ended = put_back(ctx, record, reason=in_words(error), started=started)
+        # That a person is needed now says more than that it was interrupted.
+        if not isinstance(error, Exception) and ended.status != "frozen":
             raise
         return ended
     return done

@@ -10,7 +10,7 @@ import time
 from contextlib import ExitStack
 
 from sandbox.clock import fresh_id, now
-from sandbox.errors import Conflict, NotFound, SandboxError
+from sandbox.errors import Conflict, NotFound, in_words
 from sandbox.faults import reached
 from sandbox.lifecycle import health
 from sandbox.lifecycle.context import CHANGE, PROMOTION, Context
@@ -34,41 +34,48 @@ def promotion_record(ctx: Context, promotion: str) -> PromotionRecord:
 def put_back(ctx: Context, record: PromotionRecord, *, reason: str, started: float) -> PromotionRecord:
     """Put every target of an unfinished promotion back, last one first; the caller holds the leases.
 
-    Can be repeated, and after a crash at any step. An interrupt waits until it is done.
+    Can be repeated, and after a crash at any step. An interrupt waits until it is done, and is forgotten where a
+    person is needed: that says more.
     """
-    with deferred():
-        restoring_since = time.monotonic()
-        record = record.model_copy(update={"status": "restoring", "reasons": (*record.reasons, reason)})
+    ended: list[PromotionRecord] = []
+    try:
+        with deferred():
+            ended.append(_put_all_back(ctx, record, reason, started))
+    except KeyboardInterrupt:
+        if not ended or ended[0].status != "frozen":
+            raise
+    return ended[0]
+
+
+def _put_all_back(ctx: Context, record: PromotionRecord, reason: str, started: float) -> PromotionRecord:
+    restoring_since = time.monotonic()
+    record = record.model_copy(update={"status": "restoring", "reasons": (*record.reasons, reason)})
+    ctx.ledger.put(PROMOTION, record.promotion, record, event="promotion.restoring", actor=ctx.launcher, reason=reason)
+    steps: list[str] = []
+    notes: list[str] = []
+    ended: list[PromotedTarget] = []
+    for part in reversed(record.targets):
+        ended.insert(0, _put_back_one(ctx, record, part, steps, notes))
+    frozen = any(part.status == "frozen" for part in ended)
+    done = record.model_copy(
+        update={
+            "status": "frozen" if frozen else "restored",
+            "targets": tuple(ended),
+            "reasons": (*record.reasons, *notes),
+            "manual_steps": tuple(steps),
+            "seconds": round(time.monotonic() - started, 6),
+            "restore_seconds": round(time.monotonic() - restoring_since, 6),
+            "owner": None,
+        }
+    )
+    ctx.ledger.put(PROMOTION, done.promotion, done, event=f"promotion.{done.status}", actor=ctx.launcher, notes=notes)
+    if done.restores:
+        original = promotion_record(ctx, done.restores).model_copy(update={"status": done.status})
         ctx.ledger.put(
-            PROMOTION, record.promotion, record, event="promotion.restoring", actor=ctx.launcher, reason=reason
+            PROMOTION, done.restores, original, event="promotion.taken_back", actor=ctx.launcher, by=done.promotion
         )
-        steps: list[str] = []
-        notes: list[str] = []
-        ended: list[PromotedTarget] = []
-        for part in reversed(record.targets):
-            ended.insert(0, _put_back_one(ctx, record, part, steps, notes))
-        frozen = any(part.status == "frozen" for part in ended)
-        done = record.model_copy(
-            update={
-                "status": "frozen" if frozen else "restored",
-                "targets": tuple(ended),
-                "reasons": (*record.reasons, *notes),
-                "manual_steps": tuple(steps),
-                "seconds": round(time.monotonic() - started, 6),
-                "restore_seconds": round(time.monotonic() - restoring_since, 6),
-                "owner": None,
-            }
-        )
-        ctx.ledger.put(
-            PROMOTION, done.promotion, done, event=f"promotion.{done.status}", actor=ctx.launcher, notes=notes
-        )
-        if done.restores:
-            original = promotion_record(ctx, done.restores).model_copy(update={"status": done.status})
-            ctx.ledger.put(
-                PROMOTION, done.restores, original, event="promotion.taken_back", actor=ctx.launcher, by=done.promotion
-            )
-        close_change(ctx, done)
-        return done
+    close_change(ctx, done)
+    return done
 
 
 def _put_back_one(
@@ -82,8 +89,7 @@ def _put_back_one(
             raise Conflict(f"{part.name}: not every changed path could be put back")
         target.settle(point)
     except Exception as error:  # noqa: BLE001 (whatever it is: this target is frozen, the others still come back)
-        says = error.says if isinstance(error, SandboxError) else f"{type(error).__name__}: {error}"
-        notes.append(f"{part.name}: restore failed: {says}")
+        notes.append(f"{part.name}: restore failed: {in_words(error)}")
         steps.extend(target.manual_steps(point))
         return part.model_copy(update={"status": "frozen"})
     wrote = f"{part.name}: somebody else wrote meanwhile to"

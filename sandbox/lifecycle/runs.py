@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 
 from sandbox.clock import fresh_id
 from sandbox.engines.base import ExecRequest, ExecResult
+from sandbox.errors import in_words
 from sandbox.lifecycle import proposing, sessions
 from sandbox.lifecycle.context import RUN, Context
 from sandbox.lifecycle.differences import differences
@@ -43,7 +44,7 @@ def run(
     try:
         return _attempts(ctx, task, record, on_event, keep)
     except BaseException as error:
-        failed = Failure(step="run", reason=str(error) or type(error).__name__)
+        failed = Failure(step="run", reason=in_words(error))
         _end(ctx, record.run, status="interrupted", failure=failed)
         raise
 
@@ -182,7 +183,7 @@ def propose_by_hand(
     try:
         outcome = proposing.propose(ctx, box, run=record.run, asked="", checks=checks, on_event=on_event)
     except BaseException as error:
-        failed = Failure(step="propose", reason=str(error) or type(error).__name__)
+        failed = Failure(step="propose", reason=in_words(error))
         _end(ctx, record.run, status="interrupted", failure=failed)
         raise
     if outcome.failure:

@@ -113,7 +113,7 @@ def _seal_bytes(targets: list[tuple[TargetDelta, str]]) -> bytes:
 
 def load(ctx: Context, stored: StoredChange) -> Sealed:
     """A sealed change set, read anew from its files and held against its digest. Raises Conflict if it differs."""
-    directory = ctx.home.change(stored.id)
+    directory = ctx.home.kept_change(stored.id)
     targets: list[SealedTarget] = []
     for kept in stored.targets:
         changes = read_changes(directory / f"{kept.name}.changes")

@@ -6,6 +6,8 @@ before the engine acts, the result after. Must not know what a task or a promoti
 
 from __future__ import annotations
 
+import itertools
+import os
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -28,8 +30,9 @@ from sandbox.records import (
     SandboxRecord,
     SnapshotRecord,
 )
-from sandbox.spec import Limits, Network
+from sandbox.spec import Limits, Network, TargetSpec
 from sandbox.trees.bases import StoredBase
+from sandbox.trees.patterns import Patterns
 
 WORKSPACE = "/workspace"
 ALIVE = ("creating", "ready")
@@ -47,7 +50,10 @@ class Captured(NamedTuple):
 
 
 def capture(ctx: Context, targets: Sequence[str], on_capture: OnCapture | None = None) -> dict[str, Captured]:
-    """The base of each target, as it is now."""
+    """The base of each target, as it is now. Raises InputError for targets that share a directory."""
+    _check_apart([ctx.target(name).spec for name in targets])
+    # From now on a `prune` elsewhere sees that somebody is at work, and leaves bases that no record names yet.
+    _ = ctx.owner.name
     captured: dict[str, Captured] = {}
     for name in targets:
 
@@ -61,6 +67,22 @@ def capture(ctx: Context, targets: Sequence[str], on_capture: OnCapture | None =
         captured[name] = Captured(base, identity)
         ctx.ledger.note("base.captured", actor=ctx.launcher, subject=name, base=base.fingerprint, identity=identity)
     return captured
+
+
+def _check_apart(specs: Sequence[TargetSpec]) -> None:
+    """Two promotions of one file would be one too many: its drift, its restore point, its lease."""
+    for one, other in itertools.permutations(specs, 2):
+        outer, inner = os.path.realpath(one.path), os.path.realpath(other.path)
+        if one.name == other.name:
+            raise InputError(f"The target {one.name} is named twice.", "Name each target once.")
+        if outer == inner:
+            raise InputError(f"The targets {one.name} and {other.name} are one directory.", "Name one of them.")
+        within = os.path.relpath(inner, outer)
+        if not within.startswith("..") and not Patterns(one.ignore).match(os.fsencode(within), is_dir=True):
+            raise InputError(
+                f"The target {other.name} lies within the target {one.name}.",
+                f"Name one of them, or add {within!r} to what {one.name} ignores.",
+            )
 
 
 def place(names: Sequence[str]) -> dict[str, str]:
@@ -92,11 +114,13 @@ def create(
     engine_name = ctx.default_engine()
     engine = ctx.engine(engine_name)
     image = image or engine.traits.default_image
+    # Asked before anything is recorded: where no engine answers there is nothing to clean up later.
+    digest = engine.image_digest(image)
     record = SandboxRecord(
         sandbox=fresh_id("sbx"),
         engine=engine_name,
         image=image,
-        image_digest="",
+        image_digest=digest,
         bases=_placed(captured),
         limits=limits,
         network=network,
@@ -118,7 +142,6 @@ def create(
                 env=record.env,
             )
         )
-        record = _with(record, image_digest=engine.image_digest(image))
     except BaseException:
         engine.destroy(record.sandbox)
         ctx.ledger.put(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.house import House, listing
+from tests.flows.house import Answer, House, listing
 
 
 @pytest.fixture
@@ -121,3 +121,28 @@ def test_an_engine_that_is_down_says_so(house: House) -> None:
     answer = house("create", "--json", "--target", "app", "--image", house.image, env=env).expect(5)
     assert answer.json["error"]["kind"] == "engine_unavailable"
     assert answer.json["error"]["hint"]
+
+
+def test_an_engine_that_is_down_leaves_no_sandbox_to_clean_up(house: House) -> None:
+    down = {"DOCKER_HOST": "unix:///nonexistent/docker.sock"}
+    command = ("--engine", "docker", "run", "--json", "--target", "app", "--", "true")
+    assert house(*command, env=down).expect(5).json["error"]["kind"] == "engine_unavailable"
+    assert house("list", "--json", env=down).expect(0).stderr == ""
+
+
+def test_targets_that_share_a_directory_are_refused(house: House, target: Path) -> None:
+    def both(inner: Path, **spec: object) -> Answer:
+        house.write("targets", "app", {"kind": "directory", "path": str(target), **spec})
+        house.write("targets", "part", {"kind": "directory", "path": str(inner)})
+        return house("create", "--json", "--target", "app", "--target", "part", "--image", house.image)
+
+    assert "one directory" in both(target / ".." / "app").expect(2).json["error"]["says"]
+    assert "lies within" in both(target / "data").expect(2).json["error"]["says"]
+    both(target / "data", ignore=["data/"]).expect(0)
+    assert "twice" in house("create", "--json", "--target", "app", "--target", "app").expect(2).json["error"]["says"]
+
+
+@pytest.mark.parametrize("timeout", ["0", "-5", "nan"])
+def test_a_timeout_must_be_more_than_nothing(house: House, timeout: str) -> None:
+    error = house("exec", "sbx_1", "--json", "--timeout", timeout, "--", "true").expect(2).json["error"]
+    assert error["says"].startswith("The timeout")

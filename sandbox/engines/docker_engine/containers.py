@@ -93,20 +93,24 @@ class Containers:
     def temporary(self, kind: str, image: str, command: list[str], **host: Any) -> Iterator[str]:
         """A container that is created, not started, and is gone afterwards."""
         api = self._connection.api
-        made = api.create_container(
-            image,
-            name=f"sandbox-{self._names.home}-{fresh_id(kind)}",
-            user="0",
-            entrypoint=command,
-            command=[],
-            healthcheck={"test": ["NONE"]},
-            labels=self._names.labels(kind, owner=self._locks.token()),
-            host_config=api.create_host_config(network_mode="none", log_config=LogConfig(type="none"), **host),
-        )
+        name = f"sandbox-{self._names.home}-{fresh_id(kind)}"
+        labels = self._names.labels(kind, owner=self._locks.token())
+        host_config = api.create_host_config(network_mode="none", log_config=LogConfig(type="none"), **host)
         try:
+            # Within the try, and removed by name: an interrupt may come when it is made and its id not yet here.
+            made = api.create_container(
+                image,
+                name=name,
+                user="0",
+                entrypoint=command,
+                command=[],
+                healthcheck={"test": ["NONE"]},
+                labels=labels,
+                host_config=host_config,
+            )
             yield made["Id"]
         finally:
-            self.remove(made["Id"])
+            self.remove(name)
 
     def beside(self, kind: str, box: Box, command: list[str], capabilities: list[str]) -> AbstractContextManager[str]:
         """A temporary container that shares a sandbox's processes, and nothing else.

@@ -47,7 +47,7 @@ class Locks:
         """Names this object as the owner of temporary things, for as long as it lives."""
         if self._token is None:
             token = f"owner-{secrets.token_hex(8)}"
-            weakref.finalize(self, os.close, self._take(token, fcntl.LOCK_EX))
+            weakref.finalize(self, _give_up, self._path(token), self._take(token, fcntl.LOCK_EX))
             self._token = token
         return self._token
 
@@ -80,6 +80,12 @@ class Locks:
                 os.close(descriptor)
                 raise
             os.close(descriptor)  # it was removed between our open and our lock
+
+
+def _give_up(path: Path, descriptor: int) -> None:
+    """Let a lock go, and its file with it; one that is asked for and has no file is free."""
+    path.unlink(missing_ok=True)
+    os.close(descriptor)
 
 
 def _same(path: Path, descriptor: int) -> bool:

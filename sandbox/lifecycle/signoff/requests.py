@@ -90,7 +90,7 @@ def load_review(ctx: Context, change: str, request: Request) -> bytes:
 
 def _read(ctx: Context, change: str, name: str) -> bytes:
     try:
-        return (ctx.home.change(change) / name).read_bytes()
+        return (ctx.home.kept_change(change) / name).read_bytes()
     except OSError as error:
         raise Conflict(
             f"The {name} of {change} can't be read: {error.strerror}.", "Propose the change anew."

@@ -41,14 +41,19 @@ def shown(
     )
 
 
+def known(ctx: Context, stored: StoredChange) -> ChangeView:
+    """As `view`; of one that can't be read, what the journal has of it, and in its decision why."""
+    try:
+        return view(ctx, stored)
+    except SandboxError as error:
+        return shown(stored, stored.targets, (), Decision(allowed=False, reasons=(error.says,)))
+
+
 def all_changes(ctx: Context) -> tuple[ChangeView, ...]:
     """Every change, oldest first, without its entries; one that can't be read says so in its decision."""
     found: list[ChangeView] = []
     for stored in ctx.ledger.find(CHANGE, StoredChange):
-        try:
-            whole = view(ctx, stored)
-            slim = tuple(delta.model_copy(update={"entries": ()}) for delta in whole.targets)
-            found.append(whole.model_copy(update={"targets": slim}))
-        except SandboxError as error:
-            found.append(shown(stored, stored.targets, (), Decision(allowed=False, reasons=(error.says,))))
+        whole = known(ctx, stored)
+        slim = tuple(delta.model_copy(update={"entries": ()}) for delta in whole.targets)
+        found.append(whole.model_copy(update={"targets": slim}))
     return tuple(found)

@@ -10,6 +10,7 @@ import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
@@ -121,6 +122,24 @@ def test_only_the_containers_of_dead_owners_are_swept(
         assert not api.containers(all=True, filters={"id": left["Id"]})
         api.inspect_container(container)
     assert box.out("echo fine") == b"fine\n"
+
+
+def test_an_interrupt_before_a_containers_id_is_known_leaves_none(
+    boxes: Boxes, engine: DockerEngine, api: docker.APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = api.inspect_container(engine._names.container(boxes.create().id))["Image"]
+    make = engine._connection.api.create_container
+
+    def interrupted(*args: Any, **settings: Any) -> None:
+        make(*args, **settings)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine._connection.api, "create_container", interrupted)
+    with pytest.raises(KeyboardInterrupt), engine._containers.temporary("reader", image, [waiter.PATH]):
+        pass
+    assert not [line for line in engine.sweep() if "reader" in line]
+    found = api.containers(all=True, filters={"label": engine._names.of_home("reader")["label"]})
+    assert found == []
 
 
 def test_a_sandbox_that_was_left_frozen_goes_on(boxes: Boxes, engine: DockerEngine, api: docker.APIClient) -> None:
