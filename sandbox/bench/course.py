@@ -113,5 +113,6 @@ def _compared(watch: Stopwatch, peers: list[ByHand]) -> list[Comparison]:
     return [
         Comparison.of(step, peer.name, ours[step], theirs)
         for peer in peers
-        for step, theirs in watch.samples(peer.name).items()
+        for step in contender.STEPS
+        if (theirs := watch.samples(peer.name).get(step))
     ]

@@ -51,13 +51,9 @@ class DockerByHand:
         """Connect, and import the same image that ours runs on. Raises Absent where no Docker Engine answers."""
         try:
             client = docker.from_env(timeout=600)
-        except DockerException as error:
-            raise Absent(f"no Docker Engine answers ({error})") from error
+        except (DockerException, RequestException) as error:  # it asks for the version at once
+            raise Absent("no Docker Engine answers") from error
         try:
-            try:
-                client.ping()
-            except (DockerException, RequestException) as error:
-                raise Absent(f"no Docker Engine answers ({error})") from error
             with _imported(client, say) as image:
                 made = cls(client, image, content)
                 try:
