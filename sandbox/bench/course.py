@@ -83,7 +83,9 @@ def _set_up(folder: Path, files: int) -> Content:
     write_config(folder / "config", "policies", POLICY, policy(folder / "keys"))
     root = folder / product.TARGET
     root.mkdir()
-    return make(root, files)
+    content = make(root, files)
+    product.settle(folder, content)
+    return content
 
 
 def _round(

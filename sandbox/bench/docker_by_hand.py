@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import socket
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Self, cast
 
 import docker
-from docker.errors import DockerException, ImageNotFound
+from docker.constants import DEFAULT_UNIX_SOCKET
+from docker.errors import ImageNotFound
 from docker.models.containers import Container
-from requests.exceptions import RequestException
 
 from sandbox.bench.content import Content
 from sandbox.bench.peers import Absent
@@ -49,10 +51,8 @@ class DockerByHand:
     @contextmanager
     def ready(cls, content: Content, say: Callable[[str], None]) -> Iterator[Self]:
         """Connect, and import the same image that ours runs on. Raises Absent where no Docker Engine answers."""
-        try:
-            client = docker.from_env(timeout=600)
-        except (DockerException, RequestException) as error:  # it asks for the version at once
-            raise Absent("no Docker Engine answers") from error
+        _knock()
+        client = docker.from_env(timeout=600)
         try:
             with _imported(client, say) as image:
                 made = cls(client, image, content)
@@ -119,6 +119,19 @@ class DockerByHand:
         while self._snapshots:
             with suppress(ImageNotFound):
                 self._client.images.remove(self._snapshots.pop(), force=True)
+
+
+def _knock() -> None:
+    """Whether somebody listens, before the SDK tries: it leaves its socket open where nobody does."""
+    host = os.environ.get("DOCKER_HOST") or DEFAULT_UNIX_SOCKET.replace("http+", "")
+    path = host.removeprefix("unix://")
+    if path == host:
+        return
+    with socket.socket(socket.AF_UNIX) as knocking:
+        try:
+            knocking.connect(path)
+        except OSError as error:
+            raise Absent("no Docker Engine answers") from error
 
 
 @contextmanager

@@ -19,9 +19,9 @@ TARGET = "tree"
 CAPTURED = "captured"
 """A copy of the same tree, which nothing else uses."""
 STEPS = {
-    "capture_first": "of a target that was never seen: read, hashed and copied",
+    "capture_first": "of a target that this home never saw: read, hashed and copied",
     "capture_again": "with nothing changed",
-    "capture_changed": "with one file changed",
+    "capture_changed": "with one file of it changed",
     "propose": "every twentieth file written anew: sealed, rehearsed in the clean room, made a request; no checks",
     "promote": "the same change, signed by two, onto the real tree; no health check",
     "restore": "that promotion taken back",
@@ -91,20 +91,25 @@ def _ended(status: str, wanted: str, reasons: tuple[str, ...]) -> None:
         raise WrongContent(f"The promotion ended as {status}, not {wanted}: {'; '.join(reasons)}")
 
 
+def settle(folder: Path, content: Content) -> None:
+    """Make the copy that captures are measured on: once, since what was just written is always read again."""
+    shutil.copytree(content.root, folder / CAPTURED)
+
+
 def capture(folder: Path, engine: EngineChoice, content: Content, watch: Stopwatch) -> None:
-    """Capture a fresh copy of the tree in a fresh home: at first, again, and with one file changed."""
-    source, home = folder / CAPTURED, folder / "capture-home"
+    """Capture the settled copy in a fresh home: at first, again, and with one file changed, which then is as before."""
+    home, file = folder / "capture-home", folder / CAPTURED / "d000/f00001"
+    before = file.read_bytes()
     try:
-        shutil.copytree(content.root, source, symlinks=True)
         with Manager.open(home=home, config=folder / "config", engine=engine) as manager:
             _capture(manager, "capture_first", content.base, watch)
             _capture(manager, "capture_again", content.base, watch)
-            (source / "d000/f00001").write_bytes(b"x" * FILE_BYTES)
-            changed = State(digest_of(source), frozenset({"d000/f00001"}))
+            file.write_bytes(b"x" * FILE_BYTES)
+            changed = State(digest_of(folder / CAPTURED), frozenset({"d000/f00001"}))
             _capture(manager, "capture_changed", changed, watch)
     finally:
+        file.write_bytes(before)
         shutil.rmtree(home, ignore_errors=True)
-        shutil.rmtree(source, ignore_errors=True)
 
 
 def _capture(manager: Manager, step: str, expected: State, watch: Stopwatch) -> None:
