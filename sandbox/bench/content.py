@@ -33,7 +33,8 @@ CHANGE_A = (
 
 CHANGE_B = (
     "set -e; " + _TEXT + 'cd /; rm -rf "$1"; mkdir "$1"; cd "$1"; n=0; while [ "$n" -lt "$2" ]; do\n'
-    '[ "$((n % 50))" -ne 0 ] || mkdir "n$((n / 50))"; printf "B %s\\n%s\\n" "$n" "$s" > "n$((n / 50))/g$n"; n=$((n + 1)); done\n'
+    '[ "$((n % 50))" -ne 0 ] || mkdir "n$((n / 50))"\n'
+    'printf "B %s\\n%s\\n" "$n" "$s" > "n$((n / 50))/g$n"; n=$((n + 1)); done\n'
 )
 """Shell: remove the tree $1 with all that is in it, and make $2 new files there."""
 
