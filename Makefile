@@ -5,14 +5,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Built images are kept here, so that only the first run builds them.
 export SANDBOX_CACHE ?= $(CURDIR)/.cache
-# What `make demo` runs on: native needs root and nothing else; docker needs an engine that answers.
+# What `make demo` and `make bench` run on: native needs root and nothing else; docker needs an engine that answers.
 ENGINE ?= native
+# What `make bench` measures beside the product: docker-sdk, bwrap, where they are installed.
+AGAINST ?=
 # How many test processes; and what else pytest shall be told, as in: make test PYTEST_ARGS="-k fork -x"
 WORKERS ?= 2
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format clean
+.PHONY: help demo bench test check format clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -22,6 +24,11 @@ demo: $(VENV)/.runtime ## Set up, then run the drill `kiro`: an agent deletes an
 	@# A Docker Engine has no `host` image: there the drill's image is built from Debian packages.
 	@if [ $(ENGINE) != native ]; then scripts/install-missing mmdebstrap:mmdebstrap; fi
 	$(BIN)/sandbox --engine $(ENGINE) drill kiro
+
+bench: $(VENV)/.runtime ## Measure every operation on this machine, as in: make bench AGAINST=docker-sdk,bwrap
+	@scripts/install-missing runc:runc catatonit:catatonit ssh-keygen:openssh-client
+	@if [ $(ENGINE) != native ]; then scripts/install-missing mmdebstrap:mmdebstrap; fi
+	$(BIN)/sandbox --engine $(ENGINE) bench --against "$(AGAINST)"
 
 test: $(VENV)/.dev ## Set up what the tests need, then run them all, on both engines
 	@scripts/install-missing runc:runc mmdebstrap:mmdebstrap ssh-keygen:openssh-client catatonit:catatonit

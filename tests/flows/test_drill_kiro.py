@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,23 +11,10 @@ import pytest
 
 from sandbox.drills.outcome import DrillRecord
 from tests.engines import Registry
-from tests.host import traces, wait_until
+from tests.flows.scratch import left, play
+from tests.host import wait_until
 
-# The command itself, which besides names its home before that goes: containers and images are found by it.
-COMMAND = """
-import sys
-from sandbox.cli import main
-from sandbox.drills import stage
-
-clear = stage._clear
-
-def tell_and_clear(manager, say):
-    print("home id", manager.context.home.id, file=sys.stderr, flush=True)
-    clear(manager, say)
-
-stage._clear = tell_and_clear
-sys.exit(main())
-"""
+COMMAND = ("drill", "kiro", "--json")
 
 
 @pytest.fixture
@@ -41,32 +25,11 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def _play(engine: str, folder: Path) -> subprocess.Popen[str]:
-    """`sandbox drill kiro`, in a process of its own."""
-    env = {name: value for name, value in os.environ.items() if name not in ("SANDBOX_HOME", "SANDBOX_CONFIG")}
-    options = ["--engine", engine, "drill", "kiro", "--json", "--report", str(folder.parent / "report.html")]
-    return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *options],
-        env={**env, "TMPDIR": str(folder)},
-        cwd=folder.parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def _left(folder: Path, lines: list[str]) -> list[str]:
-    """What there still is of a drill: files, processes, mounts, cgroups, containers, images."""
-    homes = [line.split()[-1] for line in lines if line.startswith("home id ")]
-    assert len(homes) == 1, lines
-    return [*map(str, folder.iterdir()), *traces(str(folder), *homes)]
-
-
 def test_every_act_comes_out_as_told_and_nothing_stays(
     place: tuple[str, str], registry: Registry, folder: Path
 ) -> None:
     registry.engine(*place)  # the engine is there, its image built
-    process = _play(place[0], folder)
+    process = play(place[0], folder, *COMMAND, "--report", str(folder.parent / "report.html"))
     answer, told = process.communicate(timeout=240)
     assert process.returncode == 0, told
     document = json.loads(answer)
@@ -87,13 +50,13 @@ def test_every_act_comes_out_as_told_and_nothing_stays(
         assert title in told, "each step is shown as it happens"
     report = (folder.parent / "report.html").read_text(encoding="utf-8")
     assert "Everything came out as told" in report
-    assert _left(folder, told.splitlines()) == []
+    assert left(folder, told.splitlines()) == []
 
 
 def test_an_interrupted_drill_cleans_up(place: tuple[str, str], registry: Registry, folder: Path) -> None:
     registry.engine(*place)
     lines: list[str] = []
-    with _play(place[0], folder) as process:
+    with play(place[0], folder, *COMMAND, "--report", str(folder.parent / "report.html")) as process:
         assert process.stderr is not None
         for line in process.stderr:
             lines.append(line.rstrip("\n"))
@@ -103,4 +66,4 @@ def test_an_interrupted_drill_cleans_up(place: tuple[str, str], registry: Regist
                 process.send_signal(signal.SIGTERM)
         process.wait(120)
     assert process.returncode == 130, lines
-    wait_until(lambda: _left(folder, lines) == [], "the interrupted drill to leave nothing")
+    wait_until(lambda: left(folder, lines) == [], "the interrupted drill to leave nothing")

@@ -1,0 +1,36 @@
+"""How long each operation takes on this machine, beside the machine's own floors and other tools.
+
+Owns the figures that the product may claim: measured through the Python API on a real engine, in a scratch
+folder, with the content held against its hash after each step. Must not touch any home, target or sandbox that
+it did not make.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sandbox.bench.outcome import BenchRecord
+    from sandbox.wiring import EngineChoice
+
+FILES = 2000
+ROUNDS = 5
+
+
+def run(
+    *,
+    engine: EngineChoice = "auto",
+    against: str | None = None,
+    files: int = FILES,
+    rounds: int = ROUNDS,
+    say: Callable[[str], None],
+) -> BenchRecord:
+    """Measure everything `rounds` times, in turn, after one round that does not count.
+
+    `against` names other tools, separated by commas; `files` is how many there are in the tree, 10 KiB each.
+    Raises InputError, EngineUnavailable, and WrongContent where an operation did not do what it is for.
+    """
+    from sandbox.bench import course
+
+    return course.run(engine=engine, against=against, files=files, rounds=rounds, say=say)

@@ -1,0 +1,63 @@
+"""`sandbox bench` by its command on each engine: every operation is measured, and nothing of it stays."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sandbox.bench import contender, machine, product
+from sandbox.bench.outcome import BenchRecord
+from tests.engines import Registry
+from tests.flows.scratch import left, play
+from tests.host import traces
+
+PEERS = {"native": "bwrap", "docker": "docker-sdk,bwrap"}
+"""A test on native needs no Docker Engine. Where bubblewrap is missing, that is said."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "scratch"
+    made.mkdir()
+    return made
+
+
+def test_every_operation_is_measured_beside_floors_and_peers(
+    place: tuple[str, str], registry: Registry, folder: Path
+) -> None:
+    registry.engine(*place)  # the engine is there, its image built
+    options = ["--files", "40", "--rounds", "1", "--against", PEERS[place[0]], "--json"]
+    process = play(place[0], folder, "bench", *options)
+    answer, told = process.communicate(timeout=280)
+    assert process.returncode == 0, told
+    document = json.loads(answer)
+    assert document.pop("schema") == 1
+    record = BenchRecord.model_validate(document)
+    assert (record.engine, record.files, record.bytes, record.rounds) == (place[0], 40, 40 * 10_240, 1)
+    assert [one.name for one in record.operations] == [*contender.STEPS, *product.STEPS]
+    assert [one.name for one in record.floors] == list(machine.FLOORS)
+    for timing in (*record.operations, *record.floors):
+        assert 0 < timing.median_ms <= timing.p95_ms
+        many = timing.name in ("exec", "true")
+        assert len(timing.samples_ms) == (contender.EXECS if many else 1), "the round that warms up does not count"
+    assert record.machine.cores > 0
+    assert record.machine.filesystem != "unknown"
+    asked = set(PEERS[place[0]].split(","))
+    measured = {peer.name for peer in record.peers}
+    assert measured | {one.what for one in record.not_measured} == asked
+    assert "docker-sdk" in measured or place[0] != "docker"
+    for peer in record.peers:
+        assert [one.name for one in peer.operations] == list(contender.STEPS)
+        assert [one.operation for one in record.comparisons if one.peer == peer.name] == list(contender.STEPS)
+    assert left(folder, told.splitlines()) == []
+    assert traces("sandbox-bench/") == []
+
+
+def test_an_unknown_tool_is_bad_input(folder: Path) -> None:
+    process = play("native", folder, "bench", "--against", "docker-sdk,nothing", "--json")
+    answer, _ = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "'nothing'" in json.loads(answer)["error"]["says"]
+    assert list(folder.iterdir()) == []
