@@ -78,15 +78,25 @@ class DirectoryTarget:
     def restore(self, point: Path, on_step: OnStep) -> Restoration:
         """Steps: `put_back` for each unit, `keep`, `restored`, `clean`. See `put_back`.
 
-        `clean` leaves out what somebody else changed before we did: that is in `foreign`, as it was found.
+        `clean` leaves out what somebody else changed before we did: that is in `foreign`, as it was found. A restore
+        that is not clean has not ended: repeated once nobody interferes any more, it puts back what is missing.
         """
         place = RestorePoint(point)
         saved = place.load()
         with identity.opened(self.path, saved.root if saved else None) as root, _explained("restored"):
             if saved is None:
                 return Restoration(self._fingerprint(root), True, ())
-            stuck = self._put_back(root, saved, place, on_step)
-            return self._restoration(root, saved, place, stuck)
+            if not place.has(APPLYING) or place.has(RESTORED):
+                on_step("clean")
+                remove_tree(root, saved.staging)
+                os.fsync(root)
+                return self._restoration(root, saved, place, put_back.left_before(place))
+            run = put_back.PutBack(root, saved, place)
+            run.run(on_step)
+            result = self._restoration(root, saved, place, run.left, away=bool(run.away))
+            if result.clean:
+                run.finish(on_step)
+            return result
 
     def rehearsal(self, base: Base, scratch: Path) -> Target:
         """A copy of the base under `scratch`; see `ownerless` for managers that are not root."""
@@ -112,22 +122,14 @@ class DirectoryTarget:
         saved = place.load()
         return by_hand.steps(self.path, place, saved) if saved is not None and place.has(APPLYING) else ()
 
-    def _put_back(self, root: int, saved: Saved, point: RestorePoint, on_step: OnStep) -> bool:
-        """Whether something could not be put back."""
-        if point.has(APPLYING) and not point.has(RESTORED):
-            run = put_back.PutBack(root, saved, point)
-            run.run(on_step)
-            return bool(run.stuck)
-        on_step("clean")
-        remove_tree(root, saved.staging)
-        os.fsync(root)
-        return False
-
-    def _restoration(self, root: int, saved: Saved, point: RestorePoint, stuck: bool) -> Restoration:
-        ours = {path for unit in saved.units for path in unit.paths} - put_back.left_alone(saved, point)
+    def _restoration(
+        self, root: int, saved: Saved, point: RestorePoint, left: set[int], *, away: bool = False
+    ) -> Restoration:
+        """Read the target again; `left`: numbers of units that are not ours, `away`: some could not be looked at."""
+        ours = {path for unit in saved.units if unit.number not in left for path in unit.paths}
         found, changes = self._compared(root, point.base())
         differing = [change.path for change in changes]
-        clean = not stuck and ours.isdisjoint(differing)
+        clean = not away and ours.isdisjoint(differing)
         kept = tuple(put_back.kept_aside(saved, point))
         return Restoration(found, clean, kept, tuple(path for path in differing if path not in ours))
 

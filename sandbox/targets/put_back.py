@@ -2,7 +2,8 @@
 
 Owns the decision, per unit, whether what is there now is ours. What the slot of a unit holds tells whether it
 was ever swapped: while it still has the new content, whatever is at the path is not ours and stays. Every step
-can be repeated after a crash. Must not remove anything that it does not know byte for byte.
+can be repeated after a crash, and until `finish`, which the caller takes once it has read the target again and found
+it as before. Must not remove anything that it does not know byte for byte.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +42,10 @@ from sandbox.trees.entry import Entry, parent_of, sort_key
 
 _DRAFT = b"draft"
 _TRIES = 8
+_PAUSE_S = 0.01
+_PAUSES = 20
+"""Of one restore, all units together: a directory that is being replaced is back by then, and one that is gone for
+good does not hold up the others."""
 
 
 @dataclass
@@ -51,11 +57,13 @@ class PutBack:
     point: RestorePoint
     left: set[int] = field(default_factory=set)
     """Numbers of units that we had not changed when somebody else did; theirs stays."""
-    stuck: list[Unit] = field(default_factory=list)
-    """Units that can't be put back because the directory that held them is gone."""
+    away: set[bytes] = field(default_factory=set)
+    """Directories that we changed something in and that are not there. What we did may come back with them, be it only
+    a path that we added: so the restore is not over."""
+    _pauses: int = _PAUSES
 
     def run(self, on_step: OnStep) -> None:
-        """Put everything back, durable when it returns."""
+        """Put everything back, durable when it returns but for what lies in directories that are `away`."""
         if state(self.root, self.saved.staging) is None:
             os.mkdir(self.saved.staging, 0o700, dir_fd=self.root)
         with directory(self.root, self.saved.staging) as staging:
@@ -65,11 +73,13 @@ class PutBack:
                 self._unit(staging, unit)
             on_step("keep")
             self._sweep(staging)
-            flush(self.root, self.saved)
+            self.away |= flush(self.root, [unit for unit in self.saved.units if unit.number not in self.left])
             if len(self.saved.seen) > FEW:
                 sync_file_system(staging)
-        if self.stuck:
-            return
+
+    def finish(self, on_step: OnStep) -> None:
+        """Let no later restore change anything, and remove the slots; only for a target that is as before, since what
+        the slots tell is lost with them."""
         on_step("restored")
         self.point.mark(RESTORED, b",".join(b"%d" % number for number in sorted(self.left)))
         on_step("clean")
@@ -89,8 +99,13 @@ class PutBack:
                 # Somebody is writing there: look again. A parent that stays away can't be helped.
                 if error.errno not in (*GONE, errno.EEXIST):
                     raise
-        if unit.before:
-            self.stuck.append(unit)
+                if self._pauses:
+                    self._pauses -= 1
+                    time.sleep(_PAUSE_S)
+        if self._slots_say_unchanged(staging, unit):
+            self.left.add(unit.number)
+        else:
+            self.away.add(parent_of(unit.path))
 
     def _swapped(self, handle: int, name: bytes, staging: int, unit: Unit) -> None:
         if is_exactly(handle, name, unit.before):
@@ -107,17 +122,18 @@ class PutBack:
         else:
             exchange(staging, slot, handle, name)
 
-    def _slots_tell(self, staging: int) -> bool:
-        """Whether the slots are those that were staged; once settled (or lost), all counts as swapped."""
-        return not self.point.has(SETTLED) and state(staging, STAGED) is not None
+    def _slots_say_unchanged(self, staging: int, unit: Unit) -> bool:
+        """Whether what was staged for a unit is still, or again, where it was staged. Once settled (or lost), the
+        slots say nothing, and all counts as changed by us."""
+        if self.point.has(SETTLED) or state(staging, STAGED) is None:
+            return False
+        if unit.in_place:
+            return state(staging, unit.slot) is None
+        slots = self._slots.of(unit)
+        return any(is_exactly(staging, slot, unit.after) for slot in slots) if unit.after else not slots
 
     def _never_swapped(self, handle: int, name: bytes, staging: int, unit: Unit) -> bool:
-        if not self._slots_tell(staging):
-            return False
-        slots = self._slots.of(unit)
-        if unit.after:
-            return any(is_exactly(staging, slot, unit.after) for slot in slots)
-        return not slots and state(handle, name) is not None
+        return self._slots_say_unchanged(staging, unit) and bool(unit.after or state(handle, name))
 
     def _ready_slot(self, staging: int, unit: Unit) -> bytes:
         """A slot that holds what was before: the original itself where it is untouched, else made from the copy."""
@@ -138,8 +154,7 @@ class PutBack:
         now = look(handle, name, unit.path)
         if now is not None and now.entry == before:
             return
-        changed_by_us = not self._slots_tell(staging) or state(staging, unit.slot) is not None
-        if now is None or now.entry.kind != before.kind or not changed_by_us:
+        if now is None or now.entry.kind != before.kind or self._slots_say_unchanged(staging, unit):
             self.left.add(unit.number)
             return
         if now.entry.content != before.content:
@@ -254,9 +269,8 @@ def _may_be_ours(now: Entry, before: Entry, after: Entry) -> bool:
     )
 
 
-def left_alone(saved: Saved, point: RestorePoint) -> set[bytes]:
-    """Paths that somebody else had changed before we did, so that a restore left them as they were."""
+def left_before(point: RestorePoint) -> set[int]:
+    """What `PutBack.left` was when a restore was finished; empty where none was."""
     if not point.has(RESTORED):
         return set()
-    numbers = {int(number) for number in point.read_mark(RESTORED).split(b",") if number}
-    return {path for unit in saved.units if unit.number in numbers for path in unit.paths}
+    return {int(number) for number in point.read_mark(RESTORED).split(b",") if number}

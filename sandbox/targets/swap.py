@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 
 from sandbox.targets.base import OnStep
 from sandbox.targets.beneath import GONE, directory, exchange, move, parent
@@ -35,19 +36,23 @@ def apply(root: int, saved: Saved, point: RestorePoint, on_step: OnStep) -> None
                     raise drifted(unit.path) from error
                 raise
         on_step("flush")
-        flush(root, saved)
+        if away := flush(root, saved.units):
+            raise drifted(min(away))
         os.fsync(staging)
 
 
-def flush(root: int, saved: Saved) -> None:
-    """Make the names in every directory that a unit lies in durable."""
-    for path in {parent_of(unit.path) for unit in saved.units}:
+def flush(root: int, units: Iterable[Unit]) -> set[bytes]:
+    """Make the names in every directory that a unit lies in durable; those directories that are not there."""
+    away = set()
+    for path in {parent_of(unit.path) for unit in units}:
         try:
             with directory(root, path) as handle:
                 os.fsync(handle)
         except OSError as error:
             if error.errno not in GONE:
                 raise
+            away.add(path)
+    return away
 
 
 def _swap(handle: int, name: bytes, staging: int, unit: Unit, saved: Saved) -> None:
