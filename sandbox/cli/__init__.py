@@ -8,12 +8,17 @@ command needs it, so that `--help` is quick.
 from __future__ import annotations
 
 import gc
+import math
 import signal
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import NoReturn
 
 __all__ = ["main"]
+
+_SAME_INTERRUPT_S = 2.0
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -23,7 +28,24 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     from sandbox.cli.app import run
 
     # Being told to end, or losing the terminal, is an interrupt like Ctrl-C: what is under way is undone first.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # under nohup it goes on
-        signal.signal(signal.SIGHUP, signal.default_int_handler)
+    handler = _interrupting()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as SIGHUP is under nohup
+            signal.signal(number, handler)
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def _interrupting() -> Callable[[int, FrameType | None], None]:
+    """A handler that raises KeyboardInterrupt, and takes what follows at once for the same interrupt.
+
+    A closed terminal sends SIGHUP twice, people press Ctrl-C twice: the second must not cut the clean-up in two.
+    """
+    last = -math.inf
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _SAME_INTERRUPT_S:
+            last = time.monotonic()
+            raise KeyboardInterrupt
+
+    return interrupt
