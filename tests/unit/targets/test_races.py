@@ -178,6 +178,16 @@ def test_f2_an_added_file_that_is_away_with_its_directory_is_not_taken_for_remov
     assert it.now() == it.base.fingerprint
 
 
+def test_f1_a_restore_waits_for_a_directory_that_is_back_in_a_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it = promoted(tmp_path)
+    away = Away(it.root, tmp_path, first=0, last=1)
+    monkeypatch.setattr(time, "sleep", lambda _: away.end())
+    assert it.target().restore(it.point, away).clean
+    assert it.now() == it.base.fingerprint
+
+
 def test_f3_a_write_to_a_path_that_was_put_back_a_moment_ago_stays(tmp_path: Path) -> None:
     it = promoted(tmp_path)
 
