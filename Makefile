@@ -9,6 +9,8 @@ export SANDBOX_CACHE ?= $(CURDIR)/.cache
 ENGINE ?= native
 # What `make bench` measures beside the product: docker-sdk, bwrap, where they are installed.
 AGAINST ?=
+# A start that compiles everything anew takes three times as long, and the tests start hundreds of processes.
+unexport PYTHONDONTWRITEBYTECODE
 # How many test processes; and what else pytest shall be told, as in: make test PYTEST_ARGS="-k fork -x"
 WORKERS ?= 2
 PYTEST_ARGS ?=

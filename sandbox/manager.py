@@ -18,7 +18,7 @@ from sandbox import lifecycle
 from sandbox.box import Box
 from sandbox.config import Config
 from sandbox.errors import InputError, NotFound
-from sandbox.journal.audit import Notary
+from sandbox.journal.audit import KEY, NEWEST, Notary
 from sandbox.journal.ledger import AuditLog, Ledger
 from sandbox.lifecycle import signoff
 from sandbox.lifecycle.context import RUN, Context
@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Box", "EngineChoice", "Manager"]
 
+KEYS = "keys"
+"""Where in a home the manager's own key lies."""
+
 
 class Manager:
     """Everything that `sandbox` can do. Use it as a context manager; safe in several threads."""
@@ -53,7 +56,7 @@ class Manager:
     def __init__(self, home: Home, config: Config, engine: EngineChoice, identity: str) -> None:
         self._home = home
         self._ledger = Ledger.open(home.journal)
-        self._notary = Notary.open(home.root / "keys")
+        self._notary = Notary.open(home.root / KEYS)
         self._notary.check_start(self._ledger)
         self._opened_at = self._ledger.edge().size
         self._owner = Owner(home)
@@ -373,8 +376,8 @@ def audit_verify(
     from sandbox.journal.verify import verify  # here, because it is the only one who asks
 
     root = home_path(home)
-    public = Path(key) if key else root / "keys" / "audit_ed25519.pub"
-    witness = root / "keys" / "checkpoint"
+    public = Path(key) if key else root / KEYS / f"{KEY}.pub"
+    witness = root / KEYS / NEWEST
     try:
         line = public.read_text("ascii")
     except (OSError, UnicodeDecodeError) as error:

@@ -27,8 +27,8 @@ from sandbox.records import Record
 
 NAMESPACE = "sandbox-audit@v1"
 
-_KEY = "audit_ed25519"
-_NEWEST = "audit_checkpoint"
+KEY = "audit_ed25519"
+NEWEST = "audit_checkpoint"
 
 
 class Checkpoint(Record):
@@ -85,9 +85,9 @@ class Notary:
         try:
             keys.mkdir(mode=0o700, exist_ok=True)
             with _alone(keys):
-                if not os.path.lexists(keys / _KEY):
+                if not os.path.lexists(keys / KEY):
                     _make_key(keys)
-            return cls(keys, *_load_key(keys / _KEY))
+            return cls(keys, *_load_key(keys / KEY))
         except OSError as error:
             raise InputError(
                 f"The audit key in {keys} can't be used: {error.strerror}.", "Make the folder accessible for this user."
@@ -96,7 +96,7 @@ class Notary:
     @property
     def newest(self) -> Path:
         """The newest checkpoint, beside the key: a witness to hold the journal against."""
-        return self._keys / _NEWEST
+        return self._keys / NEWEST
 
     def checkpoint(self, ledger: Ledger) -> SignedCheckpoint:
         """Sign the log as it is now; durable in the journal and beside the key when it returns."""
@@ -171,7 +171,7 @@ def _alone(keys: Path) -> Iterator[None]:
 
 
 def _make_key(keys: Path) -> None:
-    fresh = keys / f"{_KEY}.new"
+    fresh = keys / f"{KEY}.new"
     for left in (fresh, fresh.with_name(f"{fresh.name}.pub")):
         left.unlink(missing_ok=True)
     command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "sandbox audit log", "-f", str(fresh)]
@@ -183,8 +183,8 @@ def _make_key(keys: Path) -> None:
         raise InputError(f"ssh-keygen could not make the audit key in {keys}: {done.stderr.strip()}")
     os.chmod(fresh, 0o600)
     # The private half comes last: while it is missing, the pair is made anew.
-    fresh.with_name(f"{fresh.name}.pub").rename(keys / f"{_KEY}.pub")
-    fresh.rename(keys / _KEY)
+    fresh.with_name(f"{fresh.name}.pub").rename(keys / f"{KEY}.pub")
+    fresh.rename(keys / KEY)
     durable.sync_directory(keys)
 
 

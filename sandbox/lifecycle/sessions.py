@@ -111,16 +111,15 @@ def create(
     owned: bool = False,
 ) -> SandboxRecord:
     """A running sandbox with a copy of each base. `owned`: it ends with this process."""
-    engine_name = ctx.default_engine()
-    engine = ctx.engine(engine_name)
+    name = ctx.default_engine()
+    engine = ctx.engine(name)
     image = image or engine.traits.default_image
-    # Asked before anything is recorded: where no engine answers there is nothing to clean up later.
-    digest = engine.image_digest(image)
     record = SandboxRecord(
         sandbox=fresh_id("sbx"),
-        engine=engine_name,
+        engine=name,
         image=image,
-        image_digest=digest,
+        # Asked before anything is recorded: where no engine answers there is nothing to clean up later.
+        image_digest=engine.image_digest(image),
         bases=_placed(captured),
         limits=limits,
         network=network,

@@ -120,3 +120,13 @@ def test_f6_a_restore_that_fails_freezes_with_steps(house: House, target: Path) 
     answer = house.promote(signed(house), env={"SANDBOX_FAULT": "restore.put_back:error"}).expect(8).json
     assert answer["status"] == "frozen"
     assert answer["manual_steps"]
+
+
+def test_f5_f8_taking_back_has_its_own_id_and_ends_the_change_for_good(house: House) -> None:
+    change = signed(house)
+    done = house.promote(change).expect(0).json
+    back = house("restore", done["promotion"], "--json").expect(0).json
+    assert back["promotion"] != done["promotion"]
+    assert back["restores"] == done["promotion"]
+    house.promote(change).expect(3)
+    house.approve(change, "carol").expect(6)

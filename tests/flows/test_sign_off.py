@@ -117,3 +117,40 @@ def test_t17_a_link_that_leaves_the_tree_is_never_promoted(house: House) -> None
     assert any(hazard["path"] == "escape" for hazard in change["hazards"])
     house.sign_off(change)
     house.promote(change).expect(3)
+
+
+def test_b6_a_promotion_voids_the_other_approved_changes_of_its_target(house: House, change: dict[str, Any]) -> None:
+    other = house.propose("echo other > other.txt")
+    house.sign_off(change)
+    house.sign_off(other)
+    house.promote(change).expect(0)
+    assert house.promote(other).expect(6).json["status"] == "refused"
+
+
+def test_g5_refused_votes_and_promotions_are_in_the_log(house: House, change: dict[str, Any]) -> None:
+    arguments = ["--as", "alice", "--key", str(house.key("mallory")), "--digest", change["digest"]]
+    house("approve", change["id"], *arguments).expect(3)
+    house.promote(change).expect(3)
+    events = [entry["event"] for entry in house("audit", "log", "--json").expect(0).json["entries"]]
+    assert {"vote.refused", "promotion.refused"} <= set(events)
+
+
+def test_g2_an_older_copy_of_the_journal_is_found(house: House, change: dict[str, Any]) -> None:
+    def journal() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in house.home.glob("journal.db*")}
+
+    def put_back(files: dict[Path, bytes]) -> None:
+        for path in journal():
+            path.unlink()
+        for path, data in files.items():
+            path.write_bytes(data)
+
+    older = journal()
+    house.sign_off(change)
+    newer = journal()
+    house("audit", "verify").expect(0)
+    put_back(older)
+    assert "truncated" in house("audit", "verify", "--json").expect(6).stdout.decode()
+    assert house("list").code != 0, "no command goes on with it"
+    put_back(newer)
+    house("audit", "verify").expect(0)

@@ -143,7 +143,7 @@ def test_what_is_deleted_is_listed_in_full_before_all_else() -> None:
     assert "1500 content objects vanish" in lost[0]
 
 
-def test_d10_a_deletion_comes_before_any_number_of_additions() -> None:
+def test_t15_a_deletion_comes_before_any_number_of_additions() -> None:
     after: State = {f"a{n:03}.txt": b"new\n" for n in range(340)}
     shown = section(text_of({"zz/ledger.csv": b"1,2\n"}, after), "DIFFERENCE")
     assert shown[0].startswith("[1/341] deleted  file 0644 0:0 4 bytes  zz/ledger.csv")

@@ -233,7 +233,7 @@ def test_leftovers_of_another_promotion_are_refused_and_own_ones_cleared(tmp_pat
     assert (it.root / ".sandbox-prm_other/0").read_bytes() == b"precious"
 
 
-def test_a_valid_restore_point_is_never_overwritten(tmp_path: Path) -> None:
+def test_e3_a_valid_restore_point_is_never_overwritten(tmp_path: Path) -> None:
     it = world(tmp_path, everything, change_everything)
     promote(it)
     with pytest.raises(SandboxError):
@@ -244,7 +244,7 @@ def test_a_valid_restore_point_is_never_overwritten(tmp_path: Path) -> None:
     assert it.now() == it.base.fingerprint
 
 
-def test_restore_works_without_the_staging_directory(tmp_path: Path) -> None:
+def test_e3_the_restore_point_is_enough_without_what_is_staged_in_the_target(tmp_path: Path) -> None:
     it = world(tmp_path, everything, change_everything)
     promote(it)
     shutil.rmtree(it.root / ".sandbox-prm_1")
