@@ -114,13 +114,12 @@ def create(
     engine_name = ctx.default_engine()
     engine = ctx.engine(engine_name)
     image = image or engine.traits.default_image
-    # Asked before anything is recorded: where no engine answers there is nothing to clean up later.
-    digest = engine.image_digest(image)
     record = SandboxRecord(
         sandbox=fresh_id("sbx"),
         engine=engine_name,
         image=image,
-        image_digest=digest,
+        # Asked before anything is recorded: where no engine answers there is nothing to clean up later.
+        image_digest=engine.image_digest(image),
         bases=_placed(captured),
         limits=limits,
         network=network,
