@@ -39,6 +39,8 @@ class TargetState(Record):
     kind: str
     path: str
     policy: str | None
+    policy_says: str = ""
+    """Why the policy can't be read, where it can't."""
     identity: str
     entries: int
     bytes: int

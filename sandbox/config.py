@@ -139,6 +139,18 @@ def check_outside(protected: Path, target: Path, what: str = "the manager's home
             )
 
 
+def check_new_home(home: Path, config: Config) -> None:
+    """Refuse a home that is not there yet and would be made within a target: a real system. Raises InputError."""
+    if home.exists():
+        return
+    for name in config.targets():
+        try:
+            spec = config.target(name)
+        except InputError:
+            continue  # what is wrong in it is told to whoever asks for it
+        check_outside(home, Path(spec.path))
+
+
 def _holds(outer: Path, inner: Path) -> bool:
     outer, inner = Path(os.path.realpath(outer)), Path(os.path.realpath(inner))
     chain = (inner, *inner.parents)

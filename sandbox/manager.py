@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from sandbox import lifecycle
 from sandbox.box import Box
-from sandbox.config import Config
+from sandbox.config import Config, check_new_home
 from sandbox.errors import InputError, NotFound
 from sandbox.journal.audit import KEY, NEWEST, Notary
 from sandbox.journal.ledger import AuditLog, Ledger
@@ -86,9 +86,10 @@ class Manager:
         `home` is SANDBOX_HOME or the user data directory where it is None, `config` SANDBOX_CONFIG or `configs/`
         in the working directory, `identity` SANDBOX_IDENTITY or the system user.
         """
-        directory = Path(config or os.environ.get("SANDBOX_CONFIG") or "configs")
+        files = Config(Path(config or os.environ.get("SANDBOX_CONFIG") or "configs").expanduser())
         who = identity or os.environ.get("SANDBOX_IDENTITY") or getpass.getuser()
-        manager = cls(Home.open(home_path(home)), Config(directory.expanduser()), engine, who)
+        check_new_home(home_path(home), files)
+        manager = cls(Home.open(home_path(home)), files, engine, who)
         try:
             manager.recovered = tuple(lifecycle.recovery.recover(manager.context))
         except BaseException:

@@ -41,6 +41,7 @@ def target_check(
         ("path", found.path),
         ("is", found.identity),
         ("policy", found.policy or "NONE: nobody can approve a change of it"),
+        ("", found.policy_says and f"CAN'T BE READ, so nobody can approve a change of it: {found.policy_says}"),
         ("entries", f"{found.entries}, {size(found.bytes)}"),
         ("fingerprint", found.fingerprint),
         ("healthy", healthy),
@@ -95,7 +96,8 @@ def doctor(ctx: typer.Context, json: Json = False) -> int:
         lines.append(f"{'ok     ' if one.ok else 'MISSING'}  {one.part}: {one.says}")
         if one.hint and not one.ok:
             lines.append(f"         {one.hint}")
-    lines.append(f"--engine auto takes {found.engine} here." if found.engine else "NO ENGINE can be used here.")
+    missing = "NO ENGINE can be used here." if session.engine == "auto" else f"NOT USABLE here: {session.engine}."
+    lines.append(f"Sandboxes are made on {found.engine} here." if found.engine else missing)
     session.answer(found.document(), lines)
     return DONE if found.engine else UNAVAILABLE
 

@@ -64,7 +64,8 @@ class Live:
         self._passage.end_line()
 
     def _touched(self, event: FilesTouched) -> None:
-        self._files = f" - {event.changed} files changed, {event.deleted} deleted so far"
+        files = "1 file" if event.changed == 1 else f"{event.changed} files"
+        self._files = f" - {files} changed, {event.deleted} deleted so far"
         now = time.monotonic()
         if self._status is None and now - self._told_at >= _PLAIN_EVERY_S:
             self._told_at = now
@@ -109,8 +110,8 @@ def _words(event: Event) -> str:
         case StepStarted():
             return f"step {event.number} of {event.of}: {shlex.join(event.command)}"
         case StepFinished():
-            reason = f", {event.reason}" if event.reason else ""
-            return f"step {event.number} ended with {event.exit_code}{reason} after {event.seconds:.1f} s"
+            reason = f": {event.reason}" if event.reason else ""
+            return f"step {event.number} ended with {event.exit_code} after {event.seconds:.1f} s{reason}"
         case CheckStarted():
             return f"check in the clean room: {event.check}"
         case CheckFinished():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sandbox.answers import DiffRecord, PolicyState, TargetState
 from sandbox.decide import policy_digest
+from sandbox.errors import InputError
 from sandbox.lifecycle import health
 from sandbox.lifecycle.context import Context
 from sandbox.lifecycle.differences import between, delta, differences
@@ -38,6 +39,7 @@ def target_state(ctx: Context, name: str) -> TargetState:
         kind=target.spec.kind,
         path=target.spec.path,
         policy=target.spec.policy,
+        policy_says=_policy_problem(ctx, target.spec.policy),
         identity=identity,
         entries=entries,
         bytes=size,
@@ -45,6 +47,15 @@ def target_state(ctx: Context, name: str) -> TargetState:
         healthy=not problem if target.spec.health else None,
         says=problem,
     )
+
+
+def _policy_problem(ctx: Context, name: str | None) -> str:
+    try:
+        if name is not None:
+            ctx.config.policy(name)
+    except InputError as error:
+        return error.says
+    return ""
 
 
 def policy_state(ctx: Context, name: str) -> PolicyState:

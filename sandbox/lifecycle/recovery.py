@@ -60,11 +60,21 @@ def _runs(ctx: Context) -> list[str]:
     for run in ctx.ledger.find(RUN, RunRecord, status="running"):
         if run.owner and ctx.owner.is_alive(run.owner):
             continue
-        failure = Failure(step="run", reason="the manager ended in the middle of it")
-        ended = run.model_copy(update={"status": "interrupted", "failure": failure, "owner": None})
-        ctx.ledger.put(RUN, run.run, ended, event="run.interrupted", actor=ctx.launcher)
-        lines.append(f"run {run.run}: interrupted; nothing proposed")
+        lines.append(_end_run(ctx, run))
     return lines
+
+
+def _end_run(ctx: Context, run: RunRecord) -> str:
+    """A run whose change is in the journal has proposed it, even if it could not say so any more."""
+    changes = ctx.ledger.find(CHANGE, StoredChange, run=run.run)
+    if changes:
+        update: dict[str, object] = {"status": "proposed", "change_id": changes[-1].id, "owner": None}
+    else:
+        failure = Failure(step="run", reason="the manager ended in the middle of it")
+        update = {"status": "interrupted", "failure": failure, "owner": None}
+    ended = run.model_copy(update=update)
+    ctx.ledger.put(RUN, run.run, ended, event=f"run.{ended.status}", actor=ctx.launcher)
+    return f"run {run.run}: {ended.status}" + ("" if changes else "; nothing proposed")
 
 
 def _sandboxes(ctx: Context) -> list[str]:

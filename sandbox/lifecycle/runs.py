@@ -6,8 +6,10 @@ it. The real targets are only read. Must not know who may promote.
 
 from __future__ import annotations
 
+import math
 import shlex
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
@@ -34,6 +36,9 @@ from sandbox.trees.patterns import Patterns
 from sandbox.watching.feed import Watched
 from sandbox.watching.watch import Watch
 
+TELL_EVERY_S = 2.0
+"""Between two notes on the capture of one target."""
+
 
 def run(
     ctx: Context, task: TaskSpec, on_event: OnEvent, *, keep: bool = False
@@ -52,7 +57,7 @@ def run(
 def _attempts(
     ctx: Context, task: TaskSpec, record: RunRecord, on_event: OnEvent, keep: bool
 ) -> tuple[RunRecord, StoredChange | None]:
-    captured = sessions.capture(ctx, task.targets, lambda name, *_: on_event(Note(f"capturing {name}")))
+    captured = sessions.capture(ctx, task.targets, _telling(on_event))
     box = sessions.create(
         ctx, captured, image=task.image, limits=task.limits, network=task.network, env=task.env, owned=True
     )
@@ -72,6 +77,19 @@ def _attempts(
             undone = sessions.rollback(ctx, box.sandbox, start)
             on_event(RolledBack(start, f"{outcome.failure.step}: {outcome.failure.reason}", undone.seconds))
         return _end(ctx, record.run, status="rolled_back", failure=outcome.failure), None
+
+
+def _telling(on_event: OnEvent) -> sessions.OnCapture:
+    """Tells of a capture when it begins, and then only as often as a person wants to read."""
+    told: dict[str, float] = {}
+
+    def capturing(name: str, entries: int, _size: int) -> None:
+        now = time.monotonic()
+        if now - told.get(name, -math.inf) >= TELL_EVERY_S:
+            on_event(Note(f"capturing {name}: {entries} entries so far" if name in told else f"capturing {name}"))
+            told[name] = now
+
+    return capturing
 
 
 def _attempt(ctx: Context, task: TaskSpec, run_id: str, box: SandboxRecord, start: str, on_event: OnEvent) -> Outcome:

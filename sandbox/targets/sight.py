@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from sandbox.errors import Drifted
 from sandbox.targets.beneath import DIRECTORY, FILE, GONE, open_directory, state
-from sandbox.trees.entry import Entry, parent_of, path_text
+from sandbox.trees.entry import KIND_OF, Entry, parent_of, path_text
 from sandbox.trees.scan import read_xattrs
 
 CHUNK = 1 << 20
@@ -26,15 +26,6 @@ LABELS = (b"system.posix_acl_access", b"system.posix_acl_default", b"security.se
 _TICK_NS = 50_000_000
 """Longer than any kernel's clock tick: a write later than this after the last one shows in the times."""
 
-_KINDS = {
-    stat.S_IFREG: "file",
-    stat.S_IFDIR: "dir",
-    stat.S_IFLNK: "link",
-    stat.S_IFIFO: "fifo",
-    stat.S_IFSOCK: "socket",
-    stat.S_IFCHR: "char",
-    stat.S_IFBLK: "block",
-}
 
 Digest = Callable[[int], tuple[bytes, int]]
 """Reads an open file to its end; its SHA-256 and size."""
@@ -75,7 +66,7 @@ def look(handle: int, name: bytes, path: bytes, digest: Digest = digest_of) -> S
     if found is None:
         return None
     started = time.time_ns()
-    kind = _KINDS[stat.S_IFMT(found.st_mode)]
+    kind = KIND_OF[stat.S_IFMT(found.st_mode)]
     content, size = b"", 0
     xattrs: Labels = ()
     labels = labels_of(handle, name, kind)

@@ -11,10 +11,19 @@ of a depth-first walk; so two manifests can be compared as streams.
 from __future__ import annotations
 
 import hashlib
+import stat
 from typing import Literal, NamedTuple
 
 Op = Literal["added", "modified", "deleted"]
 KINDS = ("file", "dir", "link", "fifo", "socket", "char", "block")
+KIND_OF = dict(
+    zip(
+        (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK),
+        KINDS,
+        strict=True,
+    )
+)
+"""The kind that a file type (`stat.S_IFMT` of a mode) is."""
 ROOT = b"."
 
 

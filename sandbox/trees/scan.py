@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from sandbox.errors import Conflict, SandboxError
-from sandbox.trees.entry import Entry, path_text
+from sandbox.trees.entry import KIND_OF, Entry, path_text
 from sandbox.trees.manifest import FIELDS, decode
 from sandbox.trees.patterns import Patterns
 from sandbox.trees.stat_cache import Known, Memory, Notes, StatCache
@@ -33,15 +33,6 @@ CAPABILITY = b"security.capability"
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _CHUNK = 1 << 20
 _TRIES = 5
-_KINDS = {
-    stat.S_IFREG: "file",
-    stat.S_IFDIR: "dir",
-    stat.S_IFLNK: "link",
-    stat.S_IFIFO: "fifo",
-    stat.S_IFSOCK: "socket",
-    stat.S_IFCHR: "char",
-    stat.S_IFBLK: "block",
-}
 
 
 class Sink(Protocol):
@@ -245,7 +236,7 @@ def _entry(
     content: bytes = b"",
     xattrs: tuple[tuple[bytes, bytes], ...] = (),
 ) -> Entry:
-    kind = _KINDS.get(stat.S_IFMT(found.st_mode))
+    kind = KIND_OF.get(stat.S_IFMT(found.st_mode))
     if kind is None:
         raise SandboxError(f"{path_text(path)!r} is of an unknown kind.")
     mode = 0o777 if kind == "link" else stat.S_IMODE(found.st_mode)

@@ -30,7 +30,7 @@ from sandbox.errors import (
     SandboxError,
     TaskFailed,
 )
-from sandbox.lifecycle.events import CheckStarted, FilesTouched, Note, Output, StepStarted
+from sandbox.lifecycle.events import CheckStarted, FilesTouched, Note, Output, StepFinished, StepStarted
 from sandbox.records import EntryChange, PromotedTarget, PromotionRecord, TargetDelta
 from sandbox.terminal import is_plain
 
@@ -163,6 +163,7 @@ def test_the_live_view_tells_steps_and_counts_and_keeps_lines_apart() -> None:
     view(Output("stdout", b"no newline"))
     view(FilesTouched(3, 1))
     view(FilesTouched(4, 1))
+    view(StepFinished(1, 137, 1.04, "timed out after 1 s"))
     view(Note("capturing web"))
     view(CheckStarted("pytest -q"))
     view(Output("stderr", b"tail"))
@@ -173,6 +174,7 @@ def test_the_live_view_tells_steps_and_counts_and_keeps_lines_apart() -> None:
     assert lines[1:] == [
         "no newline",
         "sandbox: 3 files changed, 1 deleted so far",
+        "sandbox: step 1 ended with 137 after 1.0 s: timed out after 1 s",
         "sandbox: capturing web",
         "sandbox: check in the clean room: pytest -q",
         "tail",

@@ -222,3 +222,29 @@ def test_help_imports_nothing_heavy() -> None:
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", probe], check=True, capture_output=True)
+
+
+def test_i1_a_home_is_not_made_within_a_target(
+    empty_house: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (empty_house / "production").mkdir()
+    (empty_house / "configs/targets").mkdir()
+    (empty_house / "configs/targets/broken.yaml").write_text("kind: [")
+    (empty_house / "configs/targets/web.yaml").write_text(f"kind: directory\npath: {empty_house}/production\n")
+    monkeypatch.setenv("SANDBOX_HOME", str(empty_house / "production/deep/home"))
+    assert app.run(["list", "--json"]) == 2
+    assert "contains the manager's home" in error_of(capsys)["says"]
+    assert list((empty_house / "production").iterdir()) == []
+
+
+def test_c11_a_target_whose_policy_can_not_be_read_says_so(
+    empty_house: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (empty_house / "production").mkdir()
+    (empty_house / "configs/targets").mkdir()
+    file = empty_house / "configs/targets/web.yaml"
+    file.write_text(f"kind: directory\npath: {empty_house}/production\npolicy: nope\n")
+    assert app.run(["target", "check", "web", "--json"]) == 0
+    assert "no policy 'nope'" in json.loads(capsys.readouterr().out)["policy_says"]
+    assert app.run(["target", "check", "web"]) == 0
+    assert "CAN'T BE READ" in capsys.readouterr().out

@@ -89,3 +89,17 @@ def test_an_interrupted_run_leaves_nothing(house: House, target: Path, number: s
     assert json.loads(out)["error"]["kind"] == "interrupted"
     assert house("list", "--json").expect(0).json["sandboxes"] == []
     assert house("recover", "--json").expect(0).json["done"] == []
+
+
+def test_a_run_killed_when_its_change_was_proposed_has_proposed_it(house: House) -> None:
+    house.run("--", "touch", "new", env={"SANDBOX_FAULT": "change.proposed:kill"}).expect(-signal.SIGKILL)
+    (change,) = house("changes", "--json").expect(0).json["changes"]
+    shown = house("show", change["run"], "--json").expect(0).json
+    assert (shown["status"], shown["change"]["id"], shown["failure"]) == ("proposed", change["id"], None)
+
+
+def test_a_capture_is_told_once_and_not_at_every_file(house: House, target: Path) -> None:
+    for number in range(1000):
+        (target / f"file-{number}").touch()
+    told = house.run("--", "true").expect(0).stderr.splitlines()
+    assert 1 <= len([line for line in told if "capturing app" in line]) < 4

@@ -117,6 +117,8 @@ def test_t17_a_link_that_leaves_the_tree_is_never_promoted(house: House) -> None
     assert any(hazard["path"] == "escape" for hazard in change["hazards"])
     house.sign_off(change)
     house.promote(change).expect(3)
+    told = house("run", "--target", "app", "--image", house.image, "--", "ln", "-s", "/etc/passwd", "escape").expect(0)
+    assert b"It can't be promoted, whoever signs: escape: " in told.stdout
 
 
 def test_b6_a_promotion_voids_the_other_approved_changes_of_its_target(house: House, change: dict[str, Any]) -> None:

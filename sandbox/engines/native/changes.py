@@ -17,18 +17,9 @@ from pathlib import Path
 from sandbox.engines.base import Candidate, Sink
 from sandbox.engines.native.merged import DIRECTORY, MAX_DEPTH, Directory, Leaf, kept, look_up, state_at
 from sandbox.errors import InputError
-from sandbox.trees.entry import ROOT, Entry
+from sandbox.trees.entry import KIND_OF, ROOT, Entry
 
 _CHUNK = 1 << 20
-_KINDS = {
-    stat.S_IFREG: "file",
-    stat.S_IFDIR: "dir",
-    stat.S_IFLNK: "link",
-    stat.S_IFIFO: "fifo",
-    stat.S_IFSOCK: "socket",
-    stat.S_IFCHR: "char",
-    stat.S_IFBLK: "block",
-}
 
 
 def candidates(layers: Sequence[Path], place: str, base: Path, sink: Sink) -> Iterator[Candidate]:
@@ -86,7 +77,7 @@ def _directory_entry(path: bytes, found: Directory) -> Entry:
 
 def _leaf_entry(path: bytes, name: bytes, leaf: Leaf, sink: Sink) -> Entry:
     state = leaf.state
-    kind, mode = _KINDS[stat.S_IFMT(state.st_mode)], stat.S_IMODE(state.st_mode)
+    kind, mode = KIND_OF[stat.S_IFMT(state.st_mode)], stat.S_IMODE(state.st_mode)
     if kind == "link":
         target = os.readlink(name, dir_fd=leaf.layer)
         return Entry(path, kind, 0o777, state.st_uid, state.st_gid, content=target)
