@@ -18,7 +18,7 @@ from sandbox import lifecycle
 from sandbox.box import Box
 from sandbox.config import Config, check_new_home
 from sandbox.errors import InputError, NotFound
-from sandbox.journal.audit import KEY, NEWEST, Notary
+from sandbox.journal.audit import Notary
 from sandbox.journal.ledger import AuditLog, Ledger
 from sandbox.lifecycle import signoff
 from sandbox.lifecycle.context import RUN, Context
@@ -46,9 +46,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Box", "EngineChoice", "Manager"]
 
-KEYS = "keys"
-"""Where in a home the manager's own key lies."""
-
 
 class Manager:
     """Everything that `sandbox` can do. Use it as a context manager; safe in several threads."""
@@ -56,7 +53,7 @@ class Manager:
     def __init__(self, home: Home, config: Config, engine: EngineChoice, identity: str) -> None:
         self._home = home
         self._ledger = Ledger.open(home.journal)
-        self._notary = Notary.open(home.root / KEYS)
+        self._notary = Notary.open(home.keys)
         self._notary.check_start(self._ledger)
         self._opened_at = self._ledger.edge().size
         self._owner = Owner(home)
@@ -370,22 +367,8 @@ class Manager:
 def audit_verify(
     home: str | Path | None = None, *, log: str | Path | None = None, key: str | Path | None = None
 ) -> Verification:
-    """Check the audit log of a home, or a copy of one, against the manager's public key.
-
-    Opens nothing else: it works on a journal that no manager would open any more, and offline. Raises InputError.
-    """
-    from sandbox.journal.verify import verify  # here, because it is the only one who asks
-
-    root = home_path(home)
-    public = Path(key) if key else root / KEYS / f"{KEY}.pub"
-    witness = root / KEYS / NEWEST
-    try:
-        line = public.read_text("ascii")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"The public key {public} can't be read.", "Name it with --key FILE, or the home with --home DIR."
-        ) from error
-    return verify(Path(log) if log else root / "journal.db", line, witness if not log and witness.exists() else None)
+    """Check the audit log of a home, or a copy of one; see `lifecycle.audits`. Opens nothing else of the home."""
+    return lifecycle.audits.verify_log(home_path(home), log=Path(log) if log else None, key=Path(key) if key else None)
 
 
 def home_path(home: str | Path | None) -> Path:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sandbox.lifecycle import (
+        audits,
         events,
         housekeeping,
         inquiries,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "audits",
     "events",
     "housekeeping",
     "inquiries",

@@ -60,6 +60,11 @@ class Home:
     def journal(self) -> Path:
         return self.root / "journal.db"
 
+    @property
+    def keys(self) -> Path:
+        """The manager's own key, and the newest checkpoint that it signed."""
+        return self.root / "keys"
+
     def engine(self, name: str) -> Path:
         """What an engine keeps."""
         return self.root / "engines" / name
