@@ -130,8 +130,6 @@ def _told(record: RunRecord, *, kept: bool) -> Iterator[str]:
     change = record.change
     if change is not None:
         yield f"Proposed {change.id} (digest {change.digest[:12]}): {counts(change.targets)}."
-        blocking = [hazard for hazard in change.hazards if hazard.blocks]
-        yield from (f"It can't be promoted, whoever signs: {one.path}: {one.says}" for one in blocking)
         yield f"Next: `sandbox review {change.id}`."
     elif record.status == "empty":
         yield "Nothing differs from the base, so nothing is proposed."

@@ -35,7 +35,7 @@ def rehearse(ctx: Context, sealed: Sealed) -> tuple[Rehearsal, ...]:
 def _rehearse_one(ctx: Context, sealed: Sealed, part: SealedTarget) -> Rehearsal:
     scratch = ctx.home.scratch(ctx.owner.name)
     try:
-        copy = ctx.target(part.spec.name).rehearsal(part.base, scratch / "target")
+        copy = ctx.target(part.spec.name).rehearsal(part.base, part.changes, scratch / "target")
         return _play(copy, sealed, part, [scratch / "first", scratch / "second"])
     except SandboxError as error:
         return Rehearsal(

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 
 from sandbox.clock import fresh_id, now
 from sandbox.decide import Ruling
-from sandbox.errors import Conflict, Drifted, NotFound, Refused, in_words
+from sandbox.errors import Conflict, Drifted, InputError, NotFound, Refused, in_words
 from sandbox.faults import reached
 from sandbox.lifecycle import health, sealing
 from sandbox.lifecycle.context import CHANGE, PROMOTION, Context
@@ -41,7 +41,7 @@ def promote(ctx: Context, change: str) -> PromotionRecord:
         return _refuse(ctx, name, stored, first, started)
     with ExitStack() as leases:
         for part in sorted(parts, key=lambda part: part.identity):
-            leases.enter_context(ctx.target(part.spec.name).lease())
+            leases.enter_context(_leased(ctx, part))
         last = rule(ctx, stored_change(ctx, change), sealed, _observe(ctx, sealed))
         if not last.decision.allowed:
             return _refuse(ctx, name, stored, last, started)
@@ -74,6 +74,16 @@ def stored_change(ctx: Context, change: str) -> StoredChange:
         return ctx.ledger.get(CHANGE, change, StoredChange)
     except NotFound:
         raise NotFound(f"There is no change {change!r}.", "`sandbox changes` shows those that exist.") from None
+
+
+def _leased(ctx: Context, part: SealedTarget) -> AbstractContextManager[None]:
+    """The lease of a target. Raises Drifted where it is not there any more, Locked."""
+    target = ctx.target(part.spec.name)
+    try:
+        target.identify()
+    except InputError as error:
+        raise Drifted(error.says, "Nothing was changed. Put it back, or run the task on what is there.") from error
+    return target.lease()
 
 
 def _observe(ctx: Context, sealed: Sealed) -> dict[str, Observed]:

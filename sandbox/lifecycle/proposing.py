@@ -21,6 +21,9 @@ from sandbox.reviewing import hazards as suspicion
 from sandbox.spec import Check
 from sandbox.trees.patterns import Patterns
 
+LISTED = 20
+"""So many of the entries that can't be promoted are named; the rest are counted."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -40,6 +43,8 @@ def propose(
         if sealed.empty:
             return Outcome()
         on_event(_announced(sealed))
+        if refused := _unpromotable(ctx, sealed):
+            return Outcome(failure=Failure(step="seal", reason=refused))
         evidence = cleanroom.check(ctx, sealed, checks, record, on_event)
         for found in evidence:
             if not found.passed:
@@ -64,6 +69,18 @@ def _announced(sealed: Sealed) -> ChangeSealed:
         modified=sum(delta.modified for delta in deltas),
         deleted=sum(delta.deleted for delta in deltas),
     )
+
+
+def _unpromotable(ctx: Context, sealed: Sealed) -> str:
+    """What no target would take, whoever signs; empty where there is nothing. Asked before any check is run."""
+    found = [
+        f"{part.spec.name}: {one.path}: {one.says} ({one.kind})"
+        for part in sealed.targets
+        for one in ctx.target(part.spec.name).inspect(part.base, part.changes)
+        if one.blocks
+    ]
+    more = f"; and {len(found) - LISTED} more" if len(found) > LISTED else ""
+    return "; ".join(found[:LISTED]) + more
 
 
 def _hazards(ctx: Context, sealed: Sealed, checks: Sequence[Check]) -> list[Hazard]:

@@ -6,7 +6,7 @@ writes the journal: the caller does, before and after, and is told of each durab
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,9 @@ class Base(Protocol):
 
     def open(self, path: bytes) -> BinaryIO:
         """The content of a file of the base."""
+
+    def file(self, path: bytes) -> Path | None:
+        """A file with all that the entry says, for a hard link that nobody writes to; None where there is none."""
 
 
 class Blobs(Protocol):
@@ -110,9 +113,10 @@ class Target(Protocol):
     def restore(self, point: Path, on_step: OnStep) -> Restoration:
         """Put back what the restore point holds; can be repeated, and after a crash at any step."""
 
-    def rehearsal(self, base: Base, scratch: Path) -> Target:
+    def rehearsal(self, base: Base, changes: Sequence[Change], scratch: Path) -> Target:
         """A throw-away target of the same kind in the base's state, kept under `scratch`, on which prepare,
-        apply, restore and check do what they do on the real one. The caller removes `scratch`."""
+        apply, restore and check of `changes` do what they do on the real one. What they leave alone may be
+        shared with the base, so nothing else may be done with it. The caller removes `scratch`."""
 
     def manual_steps(self, point: Path) -> tuple[str, ...]:
         """Exact shell commands with which a person puts back by hand what `restore` could not."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -98,11 +98,11 @@ class DirectoryTarget:
                 run.finish(on_step)
             return result
 
-    def rehearsal(self, base: Base, scratch: Path) -> Target:
+    def rehearsal(self, base: Base, changes: Sequence[Change], scratch: Path) -> Target:
         """A copy of the base under `scratch`; see `ownerless` for managers that are not root."""
         tree = scratch / "target"
         spec = self.spec.model_copy(update={"path": str(tree)})
-        return rehearsal_of(base, tree, DirectoryTarget(spec, cache_dir=scratch / "stat-cache"))
+        return rehearsal_of(base, changes, tree, DirectoryTarget(spec, cache_dir=scratch / "stat-cache"))
 
     def settle(self, point: Path) -> None:
         """Remove the staging directory, and with it the originals of what was replaced; can be repeated."""

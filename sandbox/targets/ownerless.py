@@ -9,7 +9,7 @@ trees are otherwise equal. What it then does not rehearse are changes of owners;
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,13 +25,22 @@ from sandbox.trees.entry import Change, Entry
 from sandbox.trees.manifest import fingerprint
 
 
-def rehearsal_of(base: Base, tree: Path, target: Target) -> Target:
-    """Write the base to `tree`, where nothing is yet, and give the target that stands on it, as it shall be used."""
+def rehearsal_of(base: Base, changes: Sequence[Change], tree: Path, target: Target) -> Target:
+    """Write the base to `tree`, where nothing is yet, and give the target that stands on it, as it shall be used.
+
+    What the changes leave alone is linked to the base's own files where it can be: an apply replaces files and
+    never writes into one, and what it changes in place is a copy.
+    """
     flat = _Flat(base) if _needs_flattening(base.entries()) else None
     shown: Base = flat or base
     tree.parent.mkdir(parents=True, exist_ok=True)
     with opened(tree.parent) as handle:
-        source = Source(lambda entry: shown.open(entry.path), durable=False)
+        touched = {change.path for change in changes}
+        source = Source(
+            lambda entry: shown.open(entry.path),
+            shared=lambda path: None if path in touched else shown.file(path),
+            durable=False,
+        )
         write_tree(handle, os.fsencode(tree.name), list(shown.entries()), source)
     return _Rehearsal(target, flat) if flat is not None else target
 
@@ -63,6 +72,9 @@ class _Flat:
 
     def entries(self) -> Iterator[Entry]:
         return map(_mine, self._base.entries())
+
+    def file(self, _: bytes) -> Path | None:
+        return None
 
     def open(self, path: bytes) -> BinaryIO:
         return self._base.open(path)
@@ -111,8 +123,8 @@ class _Rehearsal:
         done = self._target.restore(point, on_step)
         return replace(done, fingerprint=self._flat.name(done.fingerprint))
 
-    def rehearsal(self, base: Base, scratch: Path) -> Target:
-        return self._target.rehearsal(base, scratch)
+    def rehearsal(self, base: Base, changes: Sequence[Change], scratch: Path) -> Target:
+        return self._target.rehearsal(base, changes, scratch)
 
     def manual_steps(self, point: Path) -> tuple[str, ...]:
         return self._target.manual_steps(point)

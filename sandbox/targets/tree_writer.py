@@ -12,6 +12,7 @@ import os
 import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
 
 from sandbox.errors import Drifted, SandboxError
@@ -29,6 +30,11 @@ def no_labels(_: bytes) -> Labels:
     return ()
 
 
+def nothing_shared(_: bytes) -> Path | None:
+    """For trees whose files are all their own."""
+    return None
+
+
 def no_time(_: bytes) -> int | None:
     """For new content, whose time is now."""
     return None
@@ -42,6 +48,8 @@ class Source:
     labels: Callable[[bytes], Labels] = no_labels
     """Access control lists and security labels to set, by path."""
     mtime_ns: Callable[[bytes], int | None] = no_time
+    shared: Callable[[bytes], Path | None] = nothing_shared
+    """A file to link to instead of writing one, by path."""
     exact: bool = True
     """The content must be what the entry says; False for a copy of a file that may still be written to."""
     owners: bool = True
@@ -63,7 +71,8 @@ def write_tree(handle: int, name: bytes, entries: Sequence[Entry], source: Sourc
                 os.mkdir(last, stat.S_IRWXU, dir_fd=above)
                 directories.append((entry, here))
             elif entry.kind == "file":
-                _write_file(above, last, entry, source)
+                if not _linked(above, last, source.shared(entry.path)):
+                    _write_file(above, last, entry, source)
             else:
                 _write_node(above, last, entry, source)
     for entry, here in reversed(directories):
@@ -71,6 +80,16 @@ def write_tree(handle: int, name: bytes, entries: Sequence[Entry], source: Sourc
             _finish(fd, entry, source)
             if source.durable:
                 os.fsync(fd)
+
+
+def _linked(handle: int, name: bytes, shared: Path | None) -> bool:
+    if shared is None:
+        return False
+    try:
+        os.link(shared, name, dst_dir_fd=handle, follow_symlinks=False)
+    except OSError:  # another file system, too many links, a path that is too long: then it is written
+        return False
+    return True
 
 
 def _set_metadata(fd: int, now: Entry, then: Entry) -> None:

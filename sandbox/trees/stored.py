@@ -66,6 +66,15 @@ class StoredBase:
         """The entry of one path."""
         return manifest.find(self.directory / MANIFEST, path)
 
+    def file(self, path: bytes) -> Path | None:
+        """The very file of the base, mode, owner and attributes included, to be linked to and never written to.
+
+        None where the disk does not hold it in the target's own terms.
+        """
+        if os.geteuid() != 0 or self.owner != OwnerMap(0, 0):
+            return None
+        return self.directory / TREE / os.fsdecode(path)
+
     def open(self, path: bytes) -> BinaryIO:
         """The content of a file. Raises NotFound where the base has no such file."""
         with opened(self.directory / TREE) as root, Descent(root) as down:

@@ -243,7 +243,7 @@ def test_f3_restore_leaves_what_others_wrote_elsewhere(stage: Stage) -> None:
 
 def test_a_rehearsal_goes_through_the_same_and_leaves_the_real_system_alone(stage: Stage, tmp_path: Path) -> None:
     request = stage.request()
-    copy = stage.target.rehearsal(request.base, tmp_path / "scratch" / "rehearsal")
+    copy = stage.target.rehearsal(request.base, request.changes, tmp_path / "scratch" / "rehearsal")
     assert copy.check(request.base).changes == ()
     for number in (1, 2):
         play = replace(request, point=tmp_path / "scratch" / f"point-{number}")

@@ -130,3 +130,11 @@ def test_f5_f8_taking_back_has_its_own_id_and_ends_the_change_for_good(house: Ho
     assert back["restores"] == done["promotion"]
     house.promote(change).expect(3)
     house.approve(change, "carol").expect(6)
+
+
+def test_a_target_that_is_gone_is_a_conflict(house: House, target: Path) -> None:
+    change = signed(house)
+    target.rename(target.with_name("elsewhere"))
+    assert house.promote(change).expect(6).json["error"]["kind"] == "drifted"
+    target.with_name("elsewhere").rename(target)
+    house.promote(change).expect(0)

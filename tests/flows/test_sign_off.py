@@ -112,13 +112,17 @@ def test_e9_a_budget_caps_what_is_deleted(house: House) -> None:
     assert any("allows 0" in reason for reason in house.promote(change).expect(3).json["reasons"])
 
 
-def test_t17_a_link_that_leaves_the_tree_is_never_promoted(house: House) -> None:
-    change = house.propose("ln -s /etc/passwd escape")
-    assert any(hazard["path"] == "escape" for hazard in change["hazards"])
-    house.sign_off(change)
-    house.promote(change).expect(3)
-    told = house("run", "--target", "app", "--image", house.image, "--", "ln", "-s", "/etc/passwd", "escape").expect(0)
-    assert b"It can't be promoted, whoever signs: escape: " in told.stdout
+@pytest.mark.parametrize(
+    ("script", "paths"),
+    [("ln -s /etc/passwd escape", ["escape"]), ("mkfifo pipe; cp /bin/true tool; chmod 4755 tool", ["pipe", "tool"])],
+    ids=["link", "kinds and bits"],
+)
+def test_t17_t18_what_no_target_takes_is_refused_at_sealing(house: House, script: str, paths: list[str]) -> None:
+    answer = house.run("--check", "true", "--", "sh", "-c", script).expect(4).json
+    assert (answer["status"], answer["change"], answer["failure"]["step"]) == ("rolled_back", None, "seal")
+    for path in paths:
+        assert f"app: {path}: " in answer["failure"]["reason"]
+    assert house("changes", "--json").json["changes"] == []
 
 
 def test_b6_a_promotion_voids_the_other_approved_changes_of_its_target(house: House, change: dict[str, Any]) -> None:

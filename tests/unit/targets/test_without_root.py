@@ -86,7 +86,7 @@ def rehearses_foreign_owners(home: Path) -> None:
     before = {each.path: each for each in it.base.found}
     changes = tuple(each._replace(before=before.get(each.path)) for each in it.changes)
     request = replace(it.request(), changes=changes)
-    copy = it.target().rehearsal(it.base, home / "rehearsal")
+    copy = it.target().rehearsal(it.base, it.changes, home / "rehearsal")
     assert copy.check(it.base).fingerprint == it.base.fingerprint
     copy.prepare(request, quiet)
     assert copy.apply(request, quiet) == fingerprint(predict(it.base.entries(), changes))

@@ -42,6 +42,9 @@ class Kept:
     def entries(self) -> Iterator[Entry]:
         return iter(self.found)
 
+    def file(self, path: bytes) -> Path | None:
+        return None
+
     def open(self, path: bytes) -> BinaryIO:
         return io.BytesIO(self.contents[next(each.content for each in self.found if each.path == path)])
 
