@@ -189,6 +189,17 @@ def test_what_is_streamed_is_what_is_returned(box: Box) -> None:
     assert len(result.stdout) == len(result.stderr) == 200 * 5000
 
 
+def test_a_listener_hears_all_of_a_command_however_soon_it_ends(box: Box) -> None:
+    for _ in range(40):
+        heard: dict[str, bytes] = {"stdout": b"", "stderr": b""}
+
+        def hear(stream: str, data: bytes, heard: dict[str, bytes] = heard) -> None:
+            heard[stream] += data
+
+        box.sh("echo out; echo err >&2", on_output=hear)
+        assert heard == {"stdout": b"out\n", "stderr": b"err\n"}
+
+
 def test_two_commands_at_once_in_one_sandbox_and_ten_in_a_row(box: Box) -> None:
     results: dict[int, bytes] = {}
 

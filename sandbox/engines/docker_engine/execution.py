@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from docker import errors as docker_errors
 
-from sandbox.engines.base import KILLED, ExecRequest, ExecResult
+from sandbox.engines.base import KILLED, ExecRequest, ExecResult, OnOutput
 from sandbox.engines.docker_engine.connection import Connection
 from sandbox.engines.docker_engine.containers import Box, Containers
 from sandbox.engines.docker_engine.killing import Killer
@@ -29,6 +29,9 @@ _TICK_S = 0.1
 _ASK_S = 0.4
 """How often the engine is asked whether the command has ended, where the streams don't end by themselves."""
 _DRAIN_S = 1.0
+"""How long output is waited for once the command has ended, where something else keeps its pipes open."""
+_DEATH_S = 1.0
+"""How long a container is watched whose command was killed, by we don't know whom."""
 _NOTED_S = 10
 _INIT = ('/exe":', '/docker-init":')
 _NO_DEVICES = "stat /dev/null"
@@ -45,8 +48,18 @@ class _Run:
     token: str
     stdout: bytearray = field(default_factory=bytearray)
     stderr: bytearray = field(default_factory=bytearray)
+    unheard: list[tuple[str, bytes]] = field(default_factory=list)
+    """Output that the caller has not been given yet."""
+    started: bool = False
     timed_out: bool = False
     cancelled: bool = False
+
+    def pass_on(self, on_output: OnOutput | None) -> None:
+        """Give the caller what it has not heard."""
+        unheard, self.unheard = self.unheard, []
+        if on_output is not None:
+            for name, piece in unheard:
+                on_output(name, piece)
 
     @property
     def says(self) -> str:
@@ -78,6 +91,7 @@ class Commands:
         while ways:
             run = self._attempt(request, box, ways[0], started)
             if self._has_started(run):
+                run.pass_on(request.on_output)
                 return self._result(request, box, run, started, watch)
             refusal = run.says
             if _NO_DEVICES in refusal and not mended:
@@ -119,16 +133,15 @@ class Commands:
         frames = Frames()
         ask_at = time.monotonic() + _ASK_S / 4
         drain_until = float("inf")
-        silent = True
         while time.monotonic() < drain_until:
             data = stream.receive(_TICK_S)
-            if data == b"" or (data is None and drain_until < float("inf")):
+            if data == b"":
                 return
-            silent = silent and not (data and self._has_started(run))  # what the engine says of a refusal is no output
             for name, piece in frames.feed(data or b""):
                 (run.stdout if name == "stdout" else run.stderr).extend(piece)
-                if request.on_output is not None and not silent:
-                    request.on_output(name, piece)
+                run.unheard.append((name, piece))
+            if run.unheard and self._has_started(run):
+                run.pass_on(request.on_output)
             if not run.killed and self._is_over(request, run, started):
                 self._killer.kill(request.sandbox, box, run.exec_id, run.token)
                 ask_at = 0.0
@@ -138,7 +151,9 @@ class Commands:
                 ask_at = time.monotonic() + _ASK_S
 
     def _has_started(self, run: _Run) -> bool:
-        return bool(self._connection.api.exec_inspect(run.exec_id).get("Pid"))
+        """What the engine says of a refusal comes as output, too; and output may come before it knows of the start."""
+        run.started = run.started or bool(self._connection.api.exec_inspect(run.exec_id).get("Pid"))
+        return run.started
 
     def _is_over(self, request: ExecRequest, run: _Run, started: float) -> bool:
         run.cancelled = request.cancel is not None and request.cancel.is_set()
@@ -147,7 +162,7 @@ class Commands:
 
     def _result(self, request: ExecRequest, box: Box, run: _Run, started: float, watch: MemoryWatch) -> ExecResult:
         code = exit_code(self._connection, run.exec_id)
-        if code >= 126 and not self._still_there(box):
+        if code >= 126 and not self._still_there(box, wait_s=_DEATH_S if code == KILLED and not run.killed else 0):
             raise SandboxDied(
                 f"The container of {request.sandbox} died while a command ran in it.",
                 "Roll it back, or make another sandbox.",
@@ -162,11 +177,18 @@ class Commands:
             limit="memory" if watch.fired(wait=code == KILLED and not run.killed) else None,
         )
 
-    def _still_there(self, box: Box) -> bool:
-        try:
-            return bool(self._connection.api.inspect_container(box.id)["State"]["Running"])
-        except docker_errors.NotFound:
-            return False
+    def _still_there(self, box: Box, wait_s: float) -> bool:
+        """Whether the container lives, looked at for `wait_s`: its death shows a moment after its commands'."""
+        until = time.monotonic() + wait_s
+        while True:
+            try:
+                if not self._connection.api.inspect_container(box.id)["State"]["Running"]:
+                    return False
+            except docker_errors.NotFound:
+                return False
+            if time.monotonic() >= until:
+                return True
+            time.sleep(0.05)
 
 
 class _feeding:  # noqa: N801  (reads as a verb where it is used)
