@@ -34,7 +34,7 @@ bench: $(VENV)/.runtime ## Measure every operation on this machine, as in: make 
 
 test: $(VENV)/.dev ## Set up what the tests need, then run them all, on both engines
 	@scripts/install-missing runc:runc mmdebstrap:mmdebstrap ssh-keygen:openssh-client catatonit:catatonit
-	scripts/with-docker $(BIN)/python $(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+	scripts/with-docker $(BIN)/python $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## Lint, formatting, types
 	$(BIN)/ruff check .

@@ -85,9 +85,8 @@ def test_e5_a_killed_promotion_ends_committed_or_restored(house: House, targets:
     assert ends == {"restored", "committed"}
 
 
-@pytest.mark.parametrize("targets", TARGETS, ids=["one", "three"])
-def test_e5_a_killed_restore_is_finished_by_the_next_command(house: House, targets: tuple[str, ...]) -> None:
-    change: dict[str, Any] = proposed(house, targets).expect(0).json["change"]
+def test_e5_a_killed_restore_is_finished_by_the_next_command(house: House) -> None:
+    change: dict[str, Any] = proposed(house, ("app",)).expect(0).json["change"]
     house.sign_off(change)
     before, saved = production(house), house.root / "saved"
     shutil.copytree(house.home, saved, symlinks=True)
