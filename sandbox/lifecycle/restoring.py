@@ -68,13 +68,14 @@ def _put_all_back(ctx: Context, record: PromotionRecord, reason: str, started: f
             "owner": None,
         }
     )
-    ctx.ledger.put(PROMOTION, done.promotion, done, event=f"promotion.{done.status}", actor=ctx.launcher, notes=notes)
+    # The record itself comes last: until then a crash leads back here, and all of this is done again.
     if done.restores:
         original = promotion_record(ctx, done.restores).model_copy(update={"status": done.status})
         ctx.ledger.put(
             PROMOTION, done.restores, original, event="promotion.taken_back", actor=ctx.launcher, by=done.promotion
         )
     close_change(ctx, done)
+    ctx.ledger.put(PROMOTION, done.promotion, done, event=f"promotion.{done.status}", actor=ctx.launcher, notes=notes)
     return done
 
 

@@ -83,6 +83,14 @@ class Commands:
         """See Engine.exec."""
         if not request.command:
             raise InputError("There is no command to run.")
+        try:
+            return self._run(request)
+        except SandboxDied as error:
+            if request.sandbox in error.says:
+                raise
+            raise _death(request.sandbox) from error
+
+    def _run(self, request: ExecRequest) -> ExecResult:
         box = self._containers.alive(request.sandbox)
         watch = MemoryWatch(self._connection, box.id)
         started = time.monotonic()
@@ -163,10 +171,7 @@ class Commands:
     def _result(self, request: ExecRequest, box: Box, run: _Run, started: float, watch: MemoryWatch) -> ExecResult:
         code = exit_code(self._connection, run.exec_id)
         if code >= 126 and not self._still_there(box, wait_s=_DEATH_S if code == KILLED and not run.killed else 0):
-            raise SandboxDied(
-                f"The container of {request.sandbox} died while a command ran in it.",
-                "Roll it back, or make another sandbox.",
-            )
+            raise _death(request.sandbox)
         return ExecResult(
             exit_code=KILLED if run.killed else code,
             stdout=bytes(run.stdout),
@@ -231,6 +236,12 @@ def _marked(place: str) -> str:
     folder, _, name = place.rpartition("/")
     bits = secrets.randbits(48)
     return folder + "".join("/." if bits >> bit & 1 else "/" for bit in range(48)) + "/" + name
+
+
+def _death(sandbox: str) -> SandboxDied:
+    return SandboxDied(
+        f"The container of {sandbox} died while a command ran in it.", "Roll it back, or make another sandbox."
+    )
 
 
 def exit_code(connection: Connection, exec_id: str) -> int:

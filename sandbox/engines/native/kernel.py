@@ -6,9 +6,11 @@ Owns their calling conventions and turns failures into OSError. Must not know sa
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -24,6 +26,7 @@ RESOLVE_NO_XDEV = 0x01
 RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_IN_ROOT = 0x10
 _FICLONE = 0x40049409
+_RENAME_TRIES = 1000
 
 
 class _OpenHow(ctypes.Structure):
@@ -76,9 +79,13 @@ def open_in_root(root: int, path: str | bytes, flags: int, mode: int = 0) -> int
     resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV
     how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
     name = os.fsencode(path)
-    result = _libc.syscall(
-        ctypes.c_long(_SYS_OPENAT2), ctypes.c_int(root), name, ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how))
-    )
+    arguments = (ctypes.c_int(root), name, ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how)))
+    for _ in range(_RENAME_TRIES):
+        result = _libc.syscall(ctypes.c_long(_SYS_OPENAT2), *arguments)
+        # The kernel can't tell whether `..` still leads where it did when anything anywhere was renamed meanwhile.
+        if result >= 0 or ctypes.get_errno() != errno.EAGAIN:
+            break
+        time.sleep(0.001)
     return _checked(result, os.fsdecode(name))
 
 
