@@ -21,6 +21,9 @@ __all__ = ["main"]
 _SAME_INTERRUPT_S = 2.0
 
 
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The `sandbox` command: run it and end the process with its exit code."""
     # What a command loads stays, so looking for garbage in it while it loads finds none; a short one makes less.
@@ -29,10 +32,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
     # Being told to end, or losing the terminal, is an interrupt like Ctrl-C: what is under way is undone first.
     handler = _interrupting()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in INTERRUPTS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as SIGHUP is under nohup
             signal.signal(number, handler)
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    code = run(sys.argv[1:] if arguments is None else arguments)
+    # All is done and said: one that comes only now must not change how this ends, as it would on the way out.
+    for number in INTERRUPTS:
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(code)
 
 
 def _interrupting() -> Callable[[int, FrameType | None], None]:
