@@ -109,7 +109,10 @@ class Commands:
                 ways.pop(0)
             else:
                 break
-        raise not_started(refusal, request.cwd, request.user)
+        error = not_started(refusal, request.cwd, request.user)
+        if isinstance(error, EngineError) and not self._still_there(box, wait_s=_DEATH_S):
+            raise _death(request.sandbox)
+        raise error
 
     def _attempt(self, request: ExecRequest, box: Box, way: tuple[str, str], started: float) -> _Run:
         token = _marked(way[0])
