@@ -93,8 +93,7 @@ class DockerEngine:
 
     def exec(self, request: ExecRequest) -> ExecResult:
         """See Engine."""
-        with mapped():
-            return self._commands.run(request)
+        return self._commands.run(request)
 
     def shell(self, request: ShellRequest) -> int:
         """See Engine."""

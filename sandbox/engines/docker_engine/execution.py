@@ -20,6 +20,7 @@ from sandbox.engines.base import KILLED, ExecRequest, ExecResult, OnOutput
 from sandbox.engines.docker_engine.connection import Connection
 from sandbox.engines.docker_engine.containers import Box, Containers
 from sandbox.engines.docker_engine.killing import Killer
+from sandbox.engines.docker_engine.mapping import mapped
 from sandbox.engines.docker_engine.memory import MemoryWatch
 from sandbox.engines.docker_engine.mending import mend
 from sandbox.engines.docker_engine.streams import ExecStream, Frames
@@ -84,7 +85,8 @@ class Commands:
         if not request.command:
             raise InputError("There is no command to run.")
         try:
-            return self._run(request)
+            with mapped():
+                return self._run(request)
         except SandboxDied as error:
             if request.sandbox in error.says:
                 raise
