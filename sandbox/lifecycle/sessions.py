@@ -10,6 +10,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from sandbox.clock import fresh_id, now
@@ -166,24 +167,10 @@ def execute(ctx: Context, request: ExecRequest) -> ExecResult:
             if request.on_output:
                 request.on_output(stream, data)
 
-        result = ctx.engine_of(record).exec(_replace_output(request, keep))
+        result = ctx.engine_of(record).exec(replace(request, on_output=keep))
         ended = "timed out" if result.timed_out else f"exit code {result.exit_code}"
         log.write(f"[{ended}, {result.seconds:.3f} s]\n".encode())
     return result
-
-
-def _replace_output(request: ExecRequest, keep: Callable[[str, bytes], None]) -> ExecRequest:
-    return ExecRequest(
-        sandbox=request.sandbox,
-        command=request.command,
-        cwd=request.cwd,
-        env=request.env,
-        user=request.user,
-        stdin=request.stdin,
-        timeout_s=request.timeout_s,
-        on_output=keep,
-        cancel=request.cancel,
-    )
 
 
 def snapshot(ctx: Context, sandbox: str, label: str | None = None) -> SnapshotRecord:
