@@ -23,6 +23,14 @@ NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 """Exit code of a command that does not exist in the sandbox: a result, as in a shell."""
 
+HIDDEN_PATHS = (
+    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kallsyms", "/proc/kcore", "/proc/keys",
+    "/proc/kpagecgroup", "/proc/kpagecount", "/proc/kpageflags", "/proc/latency_stats", "/proc/sched_debug",
+    "/proc/scsi", "/proc/slabinfo", "/proc/timer_list", "/proc/timer_stats", "/proc/vmallocinfo",
+    "/sys/devices/virtual/powercap", "/sys/firmware",
+)  # fmt: skip
+"""What the kernel would tell of the machine and of everybody on it: every engine shows nothing there."""
+
 OnOutput = Callable[[str, bytes], None]
 """Called with `stdout` or `stderr` and the next bytes, as they come, from one thread at a time."""
 

@@ -1,4 +1,7 @@
-"""What an agent must not reach: the network, the host's files, processes and devices, its own limits."""
+"""What an agent must not reach: the network, the host's files, processes and devices, its own limits.
+
+The doors of the kernel are tried one by one in `tests/hostile/test_walls.py`.
+"""
 
 from __future__ import annotations
 
@@ -106,31 +109,6 @@ def test_no_capability_that_reaches_beyond_and_no_way_to_gain_one(box: Box) -> N
         assert [name for name, bit in FORBIDDEN.items() if held >> bit & 1] == [], kind
     assert status["NoNewPrivs"] == "1"
     assert status["Seccomp"] == "2"
-
-
-@pytest.mark.parametrize(
-    "attempt",
-    [
-        "mount -t tmpfs none /mnt",
-        "mount --bind / /mnt",
-        "umount /proc",
-        "unshare --user --map-root-user true",
-        "mknod /tmp/disk b 254 0",
-        "echo b > /proc/sysrq-trigger",
-        "echo x > /proc/sys/kernel/core_pattern",
-        "echo x > /sys/kernel/uevent_helper",
-        "echo 1000000 > /proc/sys/kernel/pid_max",
-        "hostname changed",
-        "dmesg",
-        "date -s 2000-01-01",
-        "head -c 1 /dev/mem",
-        "head -c 1 /dev/kmsg",
-        "head -c 1 /proc/kcore",
-        "nsenter --target 1 --net --mount true",
-    ],
-)
-def test_the_host_is_not_changed_or_read_from_inside(boxes: Boxes, attempt: str) -> None:
-    assert boxes.create().sh(attempt, timeout_s=30).exit_code != 0
 
 
 def test_limits_can_not_be_lifted_from_inside(box: Box) -> None:

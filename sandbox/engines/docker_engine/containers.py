@@ -16,6 +16,7 @@ from docker import errors as docker_errors
 from docker.types import LogConfig
 
 from sandbox.clock import fresh_id
+from sandbox.engines.base import HIDDEN_PATHS
 from sandbox.engines.docker_engine import archive, naming, waiter
 from sandbox.engines.docker_engine.connection import Connection
 from sandbox.engines.docker_engine.locks import Locks
@@ -67,6 +68,7 @@ class Containers:
             restart_policy={"Name": "no"},
             log_config=LogConfig(type="none"),
         )
+        host["MaskedPaths"] = list(HIDDEN_PATHS)  # more than engines hide by themselves; the SDK has no word for it
         made = api.create_container(
             image,
             name=name,

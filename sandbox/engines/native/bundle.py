@@ -10,6 +10,7 @@ import platform
 import resource
 from typing import Any
 
+from sandbox.engines.base import HIDDEN_PATHS
 from sandbox.engines.native import seccomp
 from sandbox.spec import Limits
 
@@ -26,11 +27,7 @@ _CAPABILITIES = [
     "CAP_KILL", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT",
 ]  # fmt: skip
 
-_MASKED = [
-    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kallsyms", "/proc/kcore", "/proc/keys",
-    "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi", "/proc/slabinfo", "/proc/timer_list",
-    "/proc/timer_stats", "/proc/vmallocinfo", "/sys/devices/virtual/powercap", "/sys/firmware", "/sys/fs/cgroup",
-]  # fmt: skip
+_MASKED = [*HIDDEN_PATHS, "/sys/fs/cgroup"]
 
 _READ_ONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
 
