@@ -75,9 +75,12 @@ class DirectoryTree(NamedTuple):
 
     id: str
     root: Path
+    under: tuple[Path, ...] = ()
+    shown: Path | None = None
+    """A directory with what the layers show together, where there are several."""
 
     def entries(self) -> Iterator[Entry]:
-        yield from entries_below(self.root)
+        yield from entries_below(self.shown or self.root)
 
 
 def tree_of(root: Path) -> DirectoryTree:

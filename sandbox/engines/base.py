@@ -70,6 +70,11 @@ class Tree(Protocol):
     def root(self) -> Path:
         """A directory that holds the content, links and (where the manager is root) modes and owners."""
 
+    @property
+    def under(self) -> tuple[Path, ...]:
+        """Directories that show through below `root`, topmost first; mostly none. Then `root` is a layer as overlayfs
+        has them: a whiteout hides what is below, directories merge, and none is opaque. All have the same name."""
+
     def entries(self) -> Iterator[Entry]:
         """Every entry as the sandbox shall see it, root first, in depth-first order."""
 

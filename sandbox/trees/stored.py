@@ -38,6 +38,8 @@ class StoredTree:
     id: str
     root: Path
     base: StoredBase
+    under: tuple[Path, ...] = ()
+    """What shows through below `root`."""
 
     def entries(self) -> Iterator[Entry]:
         """Every entry in sandbox view, the root first, in depth-first order."""

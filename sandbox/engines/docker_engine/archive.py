@@ -89,16 +89,18 @@ def parents(path: str) -> list[str]:
 
 def placed(path: str, tree: Tree) -> Iterator[bytes]:
     """A tree as members below `path`, content read from its files; times are those of the files."""
-    top, root = raw(path.strip("/")), os.fsencode(tree.root)
+    top, layers = raw(path.strip("/")), [os.fsencode(layer) for layer in (tree.root, *tree.under)]
     for entry in tree.entries():
         refuse_whiteouts([text(entry.path)], "The tree")
-        name, source = (top, root) if entry.path == ROOT else (top + b"/" + entry.path, root + b"/" + entry.path)
-        info = member(name, entry, os.lstat(source).st_mtime if os.path.lexists(source) else 0)
+        below = b"" if entry.path == ROOT else b"/" + entry.path
+        # What the tree has at a path is what its topmost layer has there: where a path is hidden, the tree has none.
+        source = next((layer + below for layer in layers if os.path.lexists(layer + below)), None)
+        info = member(top + below, entry, os.lstat(source).st_mtime if source else 0)
         if info is None:
             continue
         yield header(info)
         if entry.kind == "file" and entry.size:
-            yield from _content(source, entry.size)
+            yield from _content(source or layers[0] + below, entry.size)
 
 
 def gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:

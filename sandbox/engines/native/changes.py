@@ -2,7 +2,7 @@
 
 Owns the telling of what differs; `merged` says what the layers show together. Never follows a link.
 
-`base` is the directory that was placed: where a layer hides it, what it held and is not there any more is told as
+`base` is what was placed, as layers: where a layer hides it, what it held and is not there any more is told as
 gone, once per subtree.
 """
 
@@ -15,19 +15,29 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from sandbox.engines.base import Candidate, Sink
-from sandbox.engines.native.merged import DIRECTORY, MAX_DEPTH, Directory, Leaf, kept, look_up, state_at
+from sandbox.engines.native.merged import (
+    DIRECTORY,
+    MAX_DEPTH,
+    Directory,
+    Leaf,
+    base_has,
+    base_names,
+    kept,
+    look_up,
+    state_at,
+)
 from sandbox.errors import InputError
 from sandbox.trees.entry import KIND_OF, ROOT, Entry
 
 _CHUNK = 1 << 20
 
 
-def candidates(layers: Sequence[Path], place: str, base: Path, sink: Sink) -> Iterator[Candidate]:
+def candidates(layers: Sequence[Path], place: str, base: Sequence[Path], sink: Sink) -> Iterator[Candidate]:
     """Every path below `place` that the layers (topmost first) touch, relative to it, in depth-first order."""
     with ExitStack() as stack:
         handles = tuple(kept(stack, os.open(layer, DIRECTORY)) for layer in layers)
         *parents, last = (os.fsencode(name) for name in place.strip("/").split("/"))
-        above = Directory(handles, True, None)
+        above = Directory(handles, True, ())
         for name in parents:
             found = look_up(above, name, stack)
             if not isinstance(found, Directory):
@@ -36,7 +46,8 @@ def candidates(layers: Sequence[Path], place: str, base: Path, sink: Sink) -> It
             above = found
         found = look_up(above, last, stack)
         if isinstance(found, Directory):
-            top = Directory(found.layers, found.shows_base, kept(stack, os.open(base, DIRECTORY)))
+            bottom = tuple(kept(stack, os.open(layer, DIRECTORY)) for layer in base)
+            top = Directory(found.layers, found.shows_base, bottom)
             yield ROOT, _directory_entry(ROOT, top)
             yield from _below(top, b"", sink, 1)
         elif found is not None:
@@ -49,8 +60,8 @@ def _below(at: Directory, path: bytes, sink: Sink, depth: int) -> Iterator[Candi
     if depth > MAX_DEPTH:
         raise InputError(f"Directories are nested deeper than {MAX_DEPTH} levels in the sandbox.")
     names = {os.fsencode(name) for layer in at.layers for name in os.listdir(layer)}
-    if not at.shows_base and at.base is not None:
-        names.update(os.fsencode(name) for name in os.listdir(at.base))
+    if not at.shows_base:
+        names |= base_names(at.base)
     for name in sorted(names):
         where = path + b"/" + name if path else name
         with ExitStack() as stack:
@@ -60,7 +71,7 @@ def _below(at: Directory, path: bytes, sink: Sink, depth: int) -> Iterator[Candi
                 yield from _below(found, where, sink, depth + 1)
             elif found is not None:
                 yield where, _leaf_entry(where, name, found, sink)
-            elif at.base is not None and state_at(name, at.base) is not None:
+            elif base_has(at.base, name):
                 yield where, None
 
 

@@ -297,7 +297,8 @@ class NativeEngine:
         return asked
 
     def _read_changes(self, request: ChangesRequest, source: SandboxState | SnapshotState) -> Iterator[Candidate]:
-        place, base = request.placement.path, request.placement.tree.root
+        place, tree = request.placement.path, request.placement.tree
+        base = (tree.root, *tree.under)
         if isinstance(source, SnapshotState):
             yield from changes.candidates(_above_base(source.origin), place, base, request.sink)
             return

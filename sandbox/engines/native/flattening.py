@@ -21,7 +21,7 @@ def flatten(layers: Sequence[Path], target: Path) -> None:
     with ExitStack() as stack:
         handles = tuple(kept(stack, os.open(layer, DIRECTORY)) for layer in layers)
         target.mkdir()
-        _fill(Directory(handles, True, None), kept(stack, os.open(target, DIRECTORY)), 1)
+        _fill(Directory(handles, True, ()), kept(stack, os.open(target, DIRECTORY)), 1)
 
 
 def _fill(source: Directory, target: int, depth: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -28,8 +29,8 @@ class Directory(NamedTuple):
     """Handles of those that have it, topmost first."""
     shows_base: bool
     """Whether the base shows through below them."""
-    base: int | None
-    """Handle of the base's directory of that path, where it has one."""
+    base: tuple[int, ...]
+    """Handles of the base's directory of that path, topmost first; none where it has no such directory."""
 
 
 class Leaf(NamedTuple):
@@ -58,14 +59,31 @@ def look_up(at: Directory, name: bytes, stack: ExitStack) -> Directory | Leaf | 
             break
     if not merged:
         return None
-    base = None
-    if at.base is not None and _is_directory(state_at(name, at.base)):
-        base = kept(stack, os.open(name, DIRECTORY, dir_fd=at.base))
-    return Directory(tuple(merged), shows_base, base)
+    return Directory(tuple(merged), shows_base, _base_below(at.base, name, stack))
 
 
-def _is_directory(state: os.stat_result | None) -> bool:
-    return state is not None and stat.S_ISDIR(state.st_mode)
+def base_names(base: Iterable[int]) -> set[bytes]:
+    """What the base's layers show in a directory."""
+    names = {os.fsencode(name) for layer in base for name in os.listdir(layer)}
+    return {name for name in names if base_has(base, name)}
+
+
+def base_has(base: Iterable[int], name: bytes) -> bool:
+    """Whether the base's layers show a name."""
+    states = (state_at(name, layer) for layer in base)
+    topmost = next((state for state in states if state is not None), None)
+    return topmost is not None and not overlay.is_whiteout(topmost)
+
+
+def _base_below(base: Iterable[int], name: bytes, stack: ExitStack) -> tuple[int, ...]:
+    found: list[int] = []
+    for layer in base:
+        state = state_at(name, layer)
+        if state is not None and not stat.S_ISDIR(state.st_mode):
+            break
+        if state is not None:
+            found.append(kept(stack, os.open(name, DIRECTORY, dir_fd=layer)))
+    return tuple(found)
 
 
 def state_at(name: bytes, directory: int) -> os.stat_result | None:

@@ -1,7 +1,7 @@
 """Layers that put a directory of the host somewhere else in a sandbox, without copying it.
 
 Owns placement layers. Such a layer has, at the place, an empty directory that redirects to `/NAME`, and hides `/NAME`
-and its neighbours at the root; the next lower layer is the directory that holds NAME. The place is no mount point,
+and its neighbours at the root; the next lower layers are the directories that hold NAME. The place is no mount point,
 so that `rm -rf` of it works.
 """
 
@@ -29,17 +29,26 @@ def make(placements: Sequence[Placement], image: Sequence[Path], fresh: Path, fi
     layers: list[Path] = []
     taken: list[Path] = []
     for number, placement in enumerate(placements):
-        source = placement.tree.root
-        if _can_lend(source, taken, image, final):
-            taken.append(source.parent)
-            lent = source.parent
+        sources = (placement.tree.root, *placement.tree.under)
+        lent = [source.parent for source in sources]
+        if all(_can_lend(source, taken, image, final) for source in sources):
+            taken += lent
         else:
-            Cloner().clone(source, _in_new(fresh, f"copy-{number}") / f".tree-{number}")
-            source = fresh / f"copy-{number}" / f".tree-{number}"
-            lent = final / f"copy-{number}"
-        _make_layer(placement.path, source, fresh / f"place-{number}")
-        layers += [final / f"place-{number}", lent]
+            sources, lent = _copied(sources, fresh, final, number)
+        _make_layer(placement.path, sources, fresh / f"place-{number}")
+        layers += [final / f"place-{number}", *lent]
     return layers
+
+
+def _copied(sources: Sequence[Path], fresh: Path, final: Path, number: int) -> tuple[tuple[Path, ...], list[Path]]:
+    """Copies of the layers of a tree, and the layers to be that they are in, by their final names."""
+    copies = []
+    for depth, source in enumerate(sources):
+        holder = fresh / f"copy-{number}-{depth}"
+        holder.mkdir(mode=0o755)
+        Cloner().clone(source, holder / f".tree-{number}")
+        copies.append(holder / f".tree-{number}")
+    return tuple(copies), [final / copy.parent.name for copy in copies]
 
 
 def _can_lend(source: Path, taken: Sequence[Path], image: Sequence[Path], final: Path) -> bool:
@@ -52,27 +61,21 @@ def _can_lend(source: Path, taken: Sequence[Path], image: Sequence[Path], final:
     return not near and not any(os.path.lexists(layer / source.name) for layer in image)
 
 
-def _in_new(parent: Path, name: str) -> Path:
-    (parent / name).mkdir(mode=0o755)
-    return parent / name
-
-
-def _make_layer(path: str, source: Path, layer: Path) -> None:
+def _make_layer(path: str, sources: Sequence[Path], layer: Path) -> None:
     place = PurePosixPath(path)
     if not place.is_absolute() or ".." in place.parts or len(place.parts) < 2 or place.parts[1] in _FORBIDDEN:
         raise InputError(f"A target can't be placed at {path!r}.", "Use /workspace or a directory in it.")
     layer.mkdir(mode=0o755)
     root = os.open(layer, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        for name in os.listdir(source.parent):
-            if name != place.parts[1]:
-                overlay.make_whiteout(root, name)
+        for name in {name for source in sources for name in os.listdir(source.parent)} - {place.parts[1]}:
+            overlay.make_whiteout(root, name)
     finally:
         os.close(root)
     inside = layer.joinpath(*place.parts[1:])
     inside.mkdir(parents=True)
-    _dress(source, inside)
-    overlay.set_redirect(inside, f"/{source.name}")
+    _dress(sources[0], inside)
+    overlay.set_redirect(inside, f"/{sources[0].name}")
 
 
 def _dress(source: Path, directory: Path) -> None:
