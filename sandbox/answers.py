@@ -84,6 +84,8 @@ class DoneRecord(Record):
 
     done: tuple[str, ...]
     freed_bytes: int = 0
+    frozen: tuple[PromotionRecord, ...] = ()
+    """Promotions that wait for a person, with the steps."""
 
 
 class ImageState(Record):

@@ -106,13 +106,21 @@ class Config:
         except OSError as error:
             raise ConfigError(f"{path} can't be read: {error.strerror}.", "Make it a readable file.") from None
 
+    def must_exist(self) -> None:
+        """Raise NotFound where there is no configuration directory."""
+        if not self.directory.is_dir():
+            raise self._nowhere()
+
+    def _nowhere(self) -> NotFound:
+        folders = " ".join(f"{self.directory}/{folder}" for folder in _FOLDERS.values())
+        return NotFound(
+            f"There is no configuration directory {self.directory}.",
+            f"Make it with `mkdir -p {folders}`, or name another with --config or SANDBOX_CONFIG.",
+        )
+
     def _missing(self, path: Path, kind: str, name: str) -> NotFound:
         if not self.directory.is_dir():
-            folders = " ".join(f"{self.directory}/{folder}" for folder in _FOLDERS.values())
-            return NotFound(
-                f"There is no configuration directory {self.directory}.",
-                f"Make it with `mkdir -p {folders}`, or name another with --config or SANDBOX_CONFIG.",
-            )
+            return self._nowhere()
         other = path.with_suffix(".yml")
         if other.exists():
             return NotFound(f"There is no {kind} {name!r}.", f"Rename {other} to {path.name}.")

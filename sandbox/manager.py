@@ -306,7 +306,10 @@ class Manager:
         return lifecycle.promotion.promote(self.context, change)
 
     def restore(self, promotion_id: str) -> PromotionRecord:
-        """Take back a committed promotion, if nobody else wrote there since."""
+        """Take back a committed promotion, if nobody else wrote there since; try again with a frozen one."""
+        record = lifecycle.restoring.promotion_record(self.context, promotion_id)
+        if record.status == "frozen":
+            return lifecycle.frozen.try_again(self.context, record)
         return lifecycle.restoring.take_back(self.context, promotion_id)
 
     def promotions(self) -> tuple[PromotionRecord, ...]:
@@ -317,6 +320,7 @@ class Manager:
 
     def target_list(self) -> tuple[TargetSpec, ...]:
         """The configured targets."""
+        self.context.config.must_exist()
         return tuple(self.context.config.target(name) for name in self.context.config.targets())
 
     def target_check(self, name: str) -> TargetState:
@@ -332,10 +336,12 @@ class Manager:
         return AuditLog(entries=tuple(self._ledger.entries(after)))
 
     def recover(self) -> DoneRecord:
-        """Finish or put back what killed managers left, and remove what no record knows."""
+        """Finish or put back what killed managers left, remove what no record knows, and see what people put back."""
         from sandbox.answers import DoneRecord  # here, because it is the only one who answers with it
 
-        return DoneRecord(done=(*self.recovered, *lifecycle.recovery.recover(self.context, thorough=True)))
+        done = [*self.recovered, *lifecycle.recovery.recover(self.context, thorough=True)]
+        by_hand, frozen = lifecycle.frozen.look(self.context)
+        return DoneRecord(done=(*done, *by_hand), frozen=tuple(frozen))
 
     def prune(self) -> DoneRecord:
         """Remove bases, logs and closed change sets that nothing needs any more."""

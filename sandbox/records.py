@@ -233,7 +233,7 @@ class StoredChange(Record):
 
     id: str
     digest: str
-    status: Literal["open", "rejected", "promoting", "promoted", "restored", "frozen"]
+    status: Literal["open", "rejected", "expired", "promoting", "promoted", "restored", "frozen"]
     run: str
     sandbox: str
     launcher: str
@@ -255,7 +255,7 @@ class ChangeView(Record):
     id: str
     digest: str
     status: str
-    """`open`, `rejected`, `promoting`, `promoted`, `restored` or `frozen`."""
+    """`open`, `rejected`, `expired`, `promoting`, `promoted`, `restored` or `frozen`."""
     run: str | None = None
     launcher: str = ""
     asked: str = ""

@@ -13,12 +13,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
 __all__ = ["main"]
 
 _SAME_INTERRUPT_S = 2.0
+_INTERRUPTED = 130
 
 
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -28,14 +30,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The `sandbox` command: run it and end the process with its exit code."""
     # What a command loads stays, so looking for garbage in it while it loads finds none; a short one makes less.
     gc.set_threshold(100_000)
-    from sandbox.cli.app import run
-
     # Being told to end, or losing the terminal, is an interrupt like Ctrl-C: what is under way is undone first.
     handler = _interrupting()
     for number in INTERRUPTS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as SIGHUP is under nohup
             signal.signal(number, handler)
-    code = run(sys.argv[1:] if arguments is None else arguments)
+    code = _INTERRUPTED
+    with suppress(KeyboardInterrupt):  # one that comes before the command has begun, or after its end
+        from sandbox.cli.app import run
+
+        code = run(sys.argv[1:] if arguments is None else arguments)
     # All is done and said: one that comes only now must not change how this ends, as it would on the way out.
     for number in INTERRUPTS:
         signal.signal(number, signal.SIG_IGN)

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from sandbox.cli.failures import DONE, UNAVAILABLE
+from sandbox.cli.failures import DONE, FROZEN, UNAVAILABLE
 from sandbox.cli.options import Json
+from sandbox.cli.promotions import told
 from sandbox.cli.session import Session, begin, tell
 from sandbox.cli.tables import pairs, size, table
 
@@ -102,12 +103,13 @@ def doctor(ctx: typer.Context, json: Json = False) -> int:
     return DONE if found.engine else UNAVAILABLE
 
 
-def recover(ctx: typer.Context, json: Json = False) -> None:
+def recover(ctx: typer.Context, json: Json = False) -> int:
     """Finish or put back what was left half-done.
 
     After a manager was killed; leftover sandboxes are removed. Every command does the needed part of it first.
+    Looks, too, whether what was frozen has been put back by hand.
     """
-    _housekeeping(begin(ctx, json), "recover", "There was nothing to recover.")
+    return _housekeeping(begin(ctx, json), "recover", "There was nothing to recover.")
 
 
 def prune(ctx: typer.Context, json: Json = False) -> None:
@@ -118,10 +120,13 @@ def prune(ctx: typer.Context, json: Json = False) -> None:
     _housekeeping(begin(ctx, json), "prune", "There was nothing to remove.")
 
 
-def _housekeeping(session: Session, verb: str, nothing: str) -> None:
+def _housekeeping(session: Session, verb: str, nothing: str) -> int:
     with session.manager() as manager:
         record = manager.recover() if verb == "recover" else manager.prune()
     lines = list(record.done) or [nothing]
     if record.freed_bytes:
         lines.append(f"Freed {size(record.freed_bytes)}.")
+    for one in record.frozen:
+        lines += [*told(one)]
     session.answer(record.document(), lines)
+    return FROZEN if record.frozen else DONE

@@ -24,19 +24,19 @@ def promote(ctx: typer.Context, change: ChangeId, json: Json = False) -> int:
     session = begin(ctx, json)
     with session.manager() as manager:
         record = manager.promote(change)
-    session.answer(record.document(), _told(record))
+    session.answer(record.document(), told(record))
     return _code(record, wanted="committed")
 
 
 def restore(ctx: typer.Context, promotion: PromotionId, json: Json = False) -> int:
     """Take a committed promotion back.
 
-    Its targets become what they were, if nobody else wrote there since.
+    Its targets become what they were, if nobody else wrote there since. A frozen one is tried again.
     """
     session = begin(ctx, json)
     with session.manager() as manager:
         record = manager.restore(promotion)
-    session.answer(record.document(), _told(record))
+    session.answer(record.document(), told(record))
     return _code(record, wanted="restored")
 
 
@@ -48,7 +48,7 @@ def _code(record: PromotionRecord, *, wanted: str) -> int:
     return {"restored": RESTORED, "frozen": FROZEN}.get(record.status, BUG)
 
 
-def _told(record: PromotionRecord) -> Iterator[str]:
+def told(record: PromotionRecord) -> Iterator[str]:
     taken = f" in {record.seconds:.2f} s"
     if record.status == "committed":
         yield f"Promoted {record.change}{taken}: {record.promotion}."
@@ -69,7 +69,8 @@ def _told(record: PromotionRecord) -> Iterator[str]:
         yield f"  {target.name}: {target.status}" + (f", now {target.fingerprint[:12]}" if target.fingerprint else "")
         yield from (f"    what others wrote there is kept in {place}" for place in target.kept_aside)
     if record.manual_steps:
-        yield "Do this, in this order:"
+        yield f"Once nothing stands in the way any more, `sandbox restore {record.promotion}` tries again."
+        yield "Or do this, in this order; then `sandbox recover` looks whether all is as before:"
         yield from (f"  {number}. {step}" for number, step in enumerate(record.manual_steps, 1))
 
 

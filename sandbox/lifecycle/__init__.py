@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sandbox.lifecycle import (
         audits,
         events,
+        frozen,
         housekeeping,
         inquiries,
         listing,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "audits",
     "events",
+    "frozen",
     "housekeeping",
     "inquiries",
     "listing",

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-import shutil
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from sandbox import durable
@@ -25,6 +25,7 @@ from sandbox.spec import Check
 from sandbox.targets.base import ApplyRequest, Target
 from sandbox.trees.entry import Change, path_text
 from sandbox.trees.patterns import Patterns
+from sandbox.trees.removal import remove_tree
 
 
 def rehearse(ctx: Context, sealed: Sealed) -> tuple[Rehearsal, ...]:
@@ -42,7 +43,8 @@ def _rehearse_one(ctx: Context, sealed: Sealed, part: SealedTarget) -> Rehearsal
             target=part.spec.name, applied=False, restored=False, reapplied=False, restore_seconds=0, says=error.says
         )
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        with suppress(OSError):  # what resists is named by its owner: `recover` removes it, or says why not
+            remove_tree(scratch)
 
 
 def _play(copy: Target, sealed: Sealed, part: SealedTarget, points: Sequence[Path]) -> Rehearsal:

@@ -12,6 +12,9 @@ from sandbox.errors import SandboxError
 from sandbox.lifecycle.context import CHANGE, PROMOTION, SANDBOX, Context
 from sandbox.records import PromotionRecord, SandboxRecord, StoredChange
 from sandbox.trees.bases import StoredBase
+from sandbox.trees.patterns import Patterns
+from sandbox.trees.removal import remove_tree
+from sandbox.trees.walk import Walk, opened
 
 ENGINES = ("docker", "native")
 
@@ -57,9 +60,10 @@ def prune(ctx: Context) -> DoneRecord:
     change sets and restore points of changes that can neither be promoted nor taken back any more."""
     done: list[str] = []
     freed = 0
+    _close_expired(ctx)
     for what, path in [*_closed(ctx), *_logs(ctx)]:
         freed += _size(path)
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        remove_tree(path) if path.is_dir() else path.unlink()
         done.append(f"{what}: removed")
     for base in _unused_bases(ctx):
         freed += _size(base.directory)
@@ -73,8 +77,7 @@ def prune(ctx: Context) -> DoneRecord:
 def _closed(ctx: Context) -> Iterator[tuple[str, Path]]:
     for change in ctx.ledger.find(CHANGE, StoredChange):
         if _is_over(change) and ctx.home.change(change.id).exists():
-            how = "expired" if change.status == "open" else change.status
-            yield f"change {change.id} ({how})", ctx.home.change(change.id)
+            yield f"change {change.id} ({change.status})", ctx.home.change(change.id)
     for record in ctx.ledger.find(PROMOTION, PromotionRecord, status="restored"):
         point = ctx.home.root / "promotions" / record.promotion
         # What a restore kept of somebody else's writes is theirs to look at, never ours to remove.
@@ -82,9 +85,16 @@ def _closed(ctx: Context) -> Iterator[tuple[str, Path]]:
             yield f"restore point of {record.promotion}", point
 
 
+def _close_expired(ctx: Context) -> None:
+    for change in ctx.ledger.find(CHANGE, StoredChange, status="open"):
+        if change.expires_at < now():
+            closed = change.model_copy(update={"status": "expired"})
+            ctx.ledger.swap(CHANGE, change.id, change, closed, event="change.expired", actor=ctx.launcher)
+
+
 def _is_over(change: StoredChange) -> bool:
     """It can neither be promoted nor taken back any more."""
-    return change.status in ("rejected", "restored") or (change.status == "open" and change.expires_at < now())
+    return change.status in ("rejected", "restored", "expired")
 
 
 def _logs(ctx: Context) -> Iterator[tuple[str, Path]]:
@@ -108,4 +118,5 @@ def _unused_bases(ctx: Context) -> list[StoredBase]:
 def _size(path: Path) -> int:
     if not path.is_dir():
         return path.lstat().st_size
-    return sum(one.lstat().st_size for one in path.rglob("*"))
+    with opened(path) as handle:
+        return sum(found.st_size for _, found in Walk(handle, Patterns(())))

@@ -5,8 +5,8 @@ Owns when a difference is worth proposing. A failed check is a result (`Outcome.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sandbox.clock import now
@@ -20,6 +20,7 @@ from sandbox.records import Evidence, Failure, Hazard, Rehearsal, SandboxRecord,
 from sandbox.reviewing import hazards as suspicion
 from sandbox.spec import Check
 from sandbox.trees.patterns import Patterns
+from sandbox.trees.removal import remove_tree
 
 LISTED = 20
 """So many of the entries that can't be promoted are named; the rest are counted."""
@@ -57,7 +58,8 @@ def propose(
         return Outcome(change=change)
     finally:
         if not kept:
-            shutil.rmtree(sealed.directory, ignore_errors=True)
+            with suppress(OSError):  # `recover` finds what is left of it
+                remove_tree(sealed.directory)
 
 
 def _announced(sealed: Sealed) -> ChangeSealed:

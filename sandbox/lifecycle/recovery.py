@@ -6,9 +6,9 @@ at every start, where it costs a few queries; `thorough` also asks the engines f
 
 from __future__ import annotations
 
-import shutil
 import time
 from contextlib import ExitStack
+from pathlib import Path
 
 from sandbox import lifecycle
 from sandbox.errors import Locked, SandboxError
@@ -116,8 +116,7 @@ def _scratch(ctx: Context) -> list[str]:
     for path in sorted((ctx.home.root / "scratch").iterdir()):
         owner = path.name.partition(".")[0]
         if not ctx.owner.is_alive(owner):
-            shutil.rmtree(path, ignore_errors=True)
-            lines.append(f"scratch {path.name}: removed")
+            lines.append(f"scratch {path.name}: {_removed(path)}")
     return lines
 
 
@@ -130,6 +129,16 @@ def _half_sealed(ctx: Context) -> list[str]:
             continue
         owner = path / lifecycle.sealing.OWNER
         if not owner.exists() or not ctx.owner.is_alive(owner.read_text()):
-            shutil.rmtree(path, ignore_errors=True)
-            lines.append(f"half-sealed change {path.name}: removed")
+            lines.append(f"half-sealed change {path.name}: {_removed(path)}")
     return lines
+
+
+def _removed(path: Path) -> str:
+    """Remove a directory; in words, what came of it."""
+    from sandbox.trees.removal import remove_tree  # here, because most starts have nothing to remove
+
+    try:
+        remove_tree(path)
+    except OSError as error:
+        return f"could not be removed: {error.strerror}"
+    return "removed"

@@ -55,7 +55,9 @@ def _put_all_back(ctx: Context, record: PromotionRecord, reason: str, started: f
     notes: list[str] = []
     ended: list[PromotedTarget] = []
     for part in reversed(record.targets):
-        ended.insert(0, _put_back_one(ctx, record, part, steps, notes))
+        # One that an earlier try put back has been in use since: it is not looked at again.
+        over = part.status in ("restored", "untouched")
+        ended.insert(0, part if over else _put_back_one(ctx, record, part, steps, notes))
     frozen = any(part.status == "frozen" for part in ended)
     done = record.model_copy(
         update={
@@ -70,7 +72,9 @@ def _put_all_back(ctx: Context, record: PromotionRecord, reason: str, started: f
     )
     # The record itself comes last: until then a crash leads back here, and all of this is done again.
     if done.restores:
-        original = promotion_record(ctx, done.restores).model_copy(update={"status": done.status})
+        original = promotion_record(ctx, done.restores).model_copy(
+            update={"status": done.status, "targets": done.targets}
+        )
         ctx.ledger.put(
             PROMOTION, done.restores, original, event="promotion.taken_back", actor=ctx.launcher, by=done.promotion
         )

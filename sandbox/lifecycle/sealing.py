@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from sandbox.records import SandboxRecord, StoredChange, TargetDelta
 from sandbox.spec import TargetSpec
 from sandbox.trees.bases import StoredBase
 from sandbox.trees.entry import Change
+from sandbox.trees.removal import remove_tree
 from sandbox.trees.sealed import SealedBlobs, SealWriter, changes_digest, read_changes, write_changes
 
 SEAL = "seal.json"
@@ -73,7 +74,8 @@ def seal(ctx: Context, record: SandboxRecord) -> Sealed:
         finally:
             engine.discard(instant)
     except BaseException:
-        shutil.rmtree(directory, ignore_errors=True)
+        with suppress(OSError):  # `recover` finds what is left of it
+            remove_tree(directory)
         raise
 
 

@@ -113,6 +113,10 @@ class Target(Protocol):
     def restore(self, point: Path, on_step: OnStep) -> Restoration:
         """Put back what the restore point holds; can be repeated, and after a crash at any step."""
 
+    def standing(self, point: Path) -> Restoration:
+        """How it is now against what the restore point holds, without changing anything. `clean`: every changed path is
+        as before, and nothing of ours is left in it."""
+
     def rehearsal(self, base: Base, changes: Sequence[Change], scratch: Path) -> Target:
         """A throw-away target of the same kind in the base's state, kept under `scratch`, on which prepare,
         apply, restore and check of `changes` do what they do on the real one. What they leave alone may be

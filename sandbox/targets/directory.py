@@ -9,6 +9,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 from sandbox.errors import InputError, SandboxError
@@ -16,7 +17,7 @@ from sandbox.records import Hazard
 from sandbox.spec import TargetSpec
 from sandbox.targets import by_hand, identity, inspection, put_back, staging, swap
 from sandbox.targets.base import ApplyRequest, Base, Drift, OnStep, Restoration, Target
-from sandbox.targets.beneath import remove_tree
+from sandbox.targets.beneath import remove_tree, state
 from sandbox.targets.ownerless import rehearsal_of
 from sandbox.targets.restore_point import APPLYING, RESTORED, SETTLED, RestorePoint, Saved
 from sandbox.trees.bases import BaseStore, OnProgress, StoredBase
@@ -97,6 +98,16 @@ class DirectoryTarget:
             if result.clean:
                 run.finish(on_step)
             return result
+
+    def standing(self, point: Path) -> Restoration:
+        """See Target. The staging directory is what a restore, and a person who does it by hand, removes last."""
+        place = RestorePoint(point)
+        saved = place.load()
+        with identity.opened(self.path, saved.root if saved else None) as root, _explained("read"):
+            if saved is None:
+                return Restoration(self._fingerprint(root), True, ())
+            found = self._restoration(root, saved, place, put_back.left_before(place))
+            return replace(found, clean=found.clean and state(root, saved.staging) is None)
 
     def rehearsal(self, base: Base, changes: Sequence[Change], scratch: Path) -> Target:
         """A copy of the base under `scratch`; see `ownerless` for managers that are not root."""

@@ -123,6 +123,10 @@ class _Rehearsal:
         done = self._target.restore(point, on_step)
         return replace(done, fingerprint=self._flat.name(done.fingerprint))
 
+    def standing(self, point: Path) -> Restoration:
+        found = self._target.standing(point)
+        return replace(found, fingerprint=self._flat.name(found.fingerprint))
+
     def rehearsal(self, base: Base, changes: Sequence[Change], scratch: Path) -> Target:
         return self._target.rehearsal(base, changes, scratch)
 

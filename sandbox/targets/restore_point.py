@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from sandbox.targets.tree_writer import copy
 from sandbox.targets.units import Unit
 from sandbox.trees import manifest
 from sandbox.trees.entry import Entry, digest
+from sandbox.trees.removal import remove_tree
 
 VALID = "valid"
 APPLYING = "applying"
@@ -84,7 +84,7 @@ class RestorePoint:
         """An empty restore point; what a crash left half-made is dropped. Raises InputError where a valid one is."""
         if self.has(VALID):
             raise InputError(f"{self.path} already holds a restore point.", "Restore or settle that promotion first.")
-        shutil.rmtree(self.path, ignore_errors=True)
+        remove_tree(self.path)
         (self.path / "content").mkdir(parents=True, mode=0o700)
 
     def keep_content(self, fd: int) -> tuple[bytes, int]:

@@ -59,7 +59,8 @@ def _clear_leftovers(root: int, path: Path, tag: str) -> None:
         elif name.startswith(RESERVED):
             raise InputError(
                 f"{path} still holds {path_text(name)!r} of another promotion.",
-                "Run `sandbox recover` as the user who promoted; remove it by hand only if that home is lost.",
+                "Run `sandbox recover` with the home it was promoted from: it puts it back, or lists the steps that"
+                " a frozen one still needs. Remove it by hand only if that home is lost.",
             )
 
 

@@ -102,6 +102,7 @@ BAD_INPUT = {
     "unknown change": ["review", "chg_nope"],
     "unknown promotion": ["restore", "prm_nope"],
     "unknown drill": ["drill", "nope"],
+    "no configuration": ["--config", "nope", "target", "list"],
 }
 
 

@@ -262,6 +262,21 @@ def test_f6_the_manual_steps_put_everything_back(stage: Stage) -> None:
         assert stage.now() == request.base.fingerprint
 
 
+def test_f6_a_target_that_a_person_put_back_is_seen_to_be_as_before(stage: Stage) -> None:
+    request = promote(stage)
+    before = stage.now()
+    assert not stage.target.standing(request.point).clean
+    assert stage.now() == before, "looking changes nothing"
+    steps = stage.target.manual_steps(request.point)
+    subprocess.run(["sh"], input="\n".join(("set -e", *steps[:-1])).encode("ascii"), check=True)
+    assert not stage.target.standing(request.point).clean, "not before the last step"
+    subprocess.run(["sh"], input="\n".join((steps[0], steps[-1])).encode("ascii"), check=True)
+    found = stage.target.standing(request.point)
+    assert (found.clean, found.fingerprint) == (True, request.base.fingerprint)
+    stage.write_on_changed_path(b"theirs")
+    assert not stage.target.standing(request.point).clean
+
+
 def test_f6_there_are_no_manual_steps_where_nothing_was_changed(stage: Stage) -> None:
     request = stage.request()
     stage.target.prepare(request, quiet)

@@ -15,8 +15,9 @@ from tests.flows.house import House
 @pytest.fixture
 def house(pytestconfig: pytest.Config, registry: Registry, tmp_path: Path) -> Iterator[House]:
     engine = engine_names(pytestconfig)[0]
-    registry.engine(engine, "base")
-    house = House(tmp_path, engine, "base")
+    image = {"native": "host"}.get(engine, "base")  # what is unpacked in no home, and so costs nothing to copy
+    registry.engine(engine, image)
+    house = House(tmp_path, engine, image)
     house.policy()
     for name in ("app", "web", "etc"):
         house.target(name)

@@ -58,6 +58,9 @@ def test_a_change_that_expired_is_pruned_with_its_base(house: House, target: Pat
     (target / "later").write_text("x")
     done = house("prune", "--json").expect(0).json["done"]
     assert [line.split()[0] for line in done] == ["change", "log", "base"]
+    (expired,) = house("changes", "--json").expect(0).json["changes"]
+    assert expired["status"] == "expired"
+    assert house("audit", "log", "--json").expect(0).json["entries"][-2]["event"] == "change.expired"
 
 
 def test_a_prune_leaves_bases_alone_while_another_process_is_at_work(house: House) -> None:

@@ -68,6 +68,7 @@ def test_f6_an_interrupt_does_not_hide_that_the_restore_failed(house: House, tar
     )
     assert answer.expect(8).json["status"] == "frozen"
     assert answer.json["manual_steps"]
+    house("restore", answer.json["promotion"]).expect(0)
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=[one.name for one in SIGNALS])
