@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -81,12 +82,12 @@ class Box:
         """The changes so far."""
         return self.manager.diff(self.id, from_snapshot)
 
-    def propose(self, checks: Sequence[Check | Sequence[str]] = ()) -> ChangeView:
+    def propose(self, checks: Sequence[Check | Sequence[str]] = (), *, key: str | Path | None = None) -> ChangeView:
         """Seal the changes, verify them in the clean room and make a request of them.
 
         Raises TaskFailed where a check fails, InputError where nothing has changed.
         """
-        record = self.manager.propose(self.id, checks)
+        record = self.manager.propose(self.id, checks, key=key)
         if record.failure:
             raise TaskFailed(f"{record.failure.step}: {record.failure.reason}.", "Nothing is proposed.")
         if record.change is None:

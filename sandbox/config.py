@@ -19,13 +19,14 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from sandbox.errors import ConfigError, InputError, NotFound
-from sandbox.spec import PolicySpec, Spec, TargetSpec, TaskSpec
+from sandbox.spec import ManagerSpec, PolicySpec, Spec, TargetSpec, TaskSpec
 from sandbox.terminal import escape
 
 if TYPE_CHECKING:
     from sandbox.strict_yaml import Document, Location
 
 S = TypeVar("S", TargetSpec, TaskSpec, PolicySpec)
+P = TypeVar("P", bound=Spec)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _KINDS: dict[type[Spec], str] = {TargetSpec: "target", TaskSpec: "task", PolicySpec: "policy"}
@@ -50,6 +51,13 @@ class Config:
         """The policy of `policies/NAME.yaml`; raises as `target` does."""
         return self._spec(PolicySpec, name)
 
+    def manager(self) -> ManagerSpec:
+        """What `manager.yaml` says of the manager itself; all defaults where there is none. Raises ConfigError."""
+        path = self.directory / "manager.yaml"
+        if not path.exists():
+            return ManagerSpec()
+        return _parsed(ManagerSpec, "manager's configuration", path, self._read(path, "file", "manager"), {})
+
     def targets(self) -> list[str]:
         """Names of the targets that have a file, sorted; a file that is wrong counts."""
         return self._names("target")
@@ -73,8 +81,6 @@ class Config:
         return sorted(path.stem for path in folder.glob("*.yaml") if _NAME.fullmatch(path.stem))
 
     def _spec(self, cls: type[S], name: str) -> S:
-        from sandbox.strict_yaml import load  # here, because most commands read no file of it
-
         kind = _KINDS[cls]
         if not _NAME.fullmatch(name):
             raise NotFound(
@@ -82,19 +88,7 @@ class Config:
                 f"Use letters, digits, '.', '-' and '_', as in the file name. {self._what_exists(kind)}",
             )
         path = self.path(kind, name)
-        document = load(self._read(path, kind, name), str(path))
-        if not isinstance(document.value, dict):
-            raise ConfigError(
-                f"{path}:1: a {kind} is a mapping of keys to values.", "Write lines such as `key: value`."
-            )
-        if "name" in document.value:
-            line = document.line_of(("name",))
-            raise ConfigError(f"{path}:{line}: 'name' is taken from the file's name.", f"Remove it: this is {name!r}.")
-        try:
-            # JSON and strict: a list becomes a tuple, but no text becomes a number and no true a 1.
-            return cls.model_validate_json(json.dumps({"name": name, **document.value}), strict=True)
-        except ValidationError as error:
-            raise _first_error(error, cls, document, path) from None
+        return _parsed(cls, kind, path, self._read(path, kind, name), {"name": name})
 
     def _read(self, path: Path, kind: str, name: str) -> bytes:
         try:
@@ -133,13 +127,30 @@ class Config:
         return f"Write {path or self.directory / _FOLDERS[kind] / 'NAME.yaml'} first; there is none yet."
 
 
+def _parsed(cls: type[P], kind: str, path: Path, data: bytes, given: dict[str, str]) -> P:
+    """A file's bytes as a spec; `given` is what its place says of it. Raises ConfigError."""
+    from sandbox.strict_yaml import load  # here, because most commands read no file of it
+
+    document = load(data, str(path))
+    if not isinstance(document.value, dict):
+        raise ConfigError(f"{path}:1: a {kind} is a mapping of keys to values.", "Write lines such as `key: value`.")
+    if given and "name" in document.value:
+        line = document.line_of(("name",))
+        raise ConfigError(f"{path}:{line}: 'name' is taken from the file's name.", f"Remove it: this is {path.stem!r}.")
+    try:
+        # JSON and strict: a list becomes a tuple, but no text becomes a number and no true a 1.
+        return cls.model_validate_json(json.dumps({**given, **document.value}), strict=True)
+    except ValidationError as error:
+        raise _first_error(error, cls, document, path) from None
+
+
 def check_outside(protected: Path, target: Path, what: str = "the manager's home") -> None:
     """Refuse a target that contains `protected`, or lies in it (I1). Raises InputError.
 
     Links and bind mounts are seen through: directories are compared, not only their names. Neither needs to exist.
     """
     for inner, outer in ((protected, target), (target, protected)):
-        if _holds(outer, inner):
+        if holds(outer, inner):
             relation = "contains" if outer == target else "lies in"
             raise InputError(
                 f"The target {escape(str(target))} {relation} {what} {escape(str(protected))}.",
@@ -159,7 +170,8 @@ def check_new_home(home: Path, config: Config) -> None:
         check_outside(home, Path(spec.path))
 
 
-def _holds(outer: Path, inner: Path) -> bool:
+def holds(outer: Path, inner: Path) -> bool:
+    """Whether `outer` is `inner` or contains it, seen through links and bind mounts; neither needs to exist."""
     outer, inner = Path(os.path.realpath(outer)), Path(os.path.realpath(inner))
     chain = (inner, *inner.parents)
     if outer in chain:

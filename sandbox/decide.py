@@ -15,84 +15,13 @@ from datetime import datetime, timedelta
 import rfc8785
 
 from sandbox import sshsig
-from sandbox.records import Decision, Evidence, Hazard, Rehearsal, Request, RequestTarget, VoteView
+from sandbox.facts import Facts, PartView, TargetFacts
+from sandbox.records import Decision, RequestTarget
 from sandbox.spec import PolicySpec
+from sandbox.windows import closed
 
 _SKEW = timedelta(minutes=5)
 """A clock may be set back by this much without anybody meaning harm."""
-
-
-@dataclass(frozen=True, slots=True)
-class Protected:
-    """A rule of the policy that the change touches."""
-
-    role: str
-    path: str
-    """One of the touched paths, for a person to read."""
-    count: int
-    """How many paths the rule matches."""
-
-
-@dataclass(frozen=True, slots=True)
-class TargetFacts:
-    """One target of the change, as it is now."""
-
-    name: str
-    policy: PolicySpec | None
-    """As the configuration has it now; None where there is none or it can't be read."""
-    added: int
-    modified: int
-    deleted: int
-    """Entries of the sealed change."""
-    empties: bool
-    """The base held something, and once the change is applied nothing but the root would be left."""
-    protected: tuple[Protected, ...] = ()
-    """The policy's protected rules that the changed paths match."""
-    identity: str | None = None
-    """What the target really is now; None: not looked at."""
-    fingerprint: str | None = None
-    """Of the target's state now; None: not looked at."""
-
-    @property
-    def changed(self) -> int:
-        """Entries that differ, of any kind."""
-        return self.added + self.modified + self.deleted
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """All that a decision rests on."""
-
-    request: Request
-    request_digest: str
-    """SHA-256 of the stored request's exact bytes, worked out now."""
-    recorded_request_digest: str
-    """The one that the journal recorded when the request was made."""
-    change_digest: str
-    """Of the sealed change set, worked out now from its bytes."""
-    evidence_digest: str
-    """Over `evidence`, `rehearsals` and `hazards`, worked out now."""
-    status: str
-    """Of the change: `open`, `rejected`, `promoting`, `promoted`, `restored` or `frozen`."""
-    launcher: str
-    """Who launched the task, from the session's own record."""
-    targets: tuple[TargetFacts, ...]
-    """In the request's order."""
-    hazards: tuple[Hazard, ...]
-    evidence: tuple[Evidence, ...]
-    rehearsals: tuple[Rehearsal, ...]
-    votes: tuple[VoteView, ...]
-    """As judged now."""
-    nonce_spent: bool
-    version: str
-    """Of this manager."""
-    now: datetime
-    last_entry_at: datetime | None = None
-    """Time of the newest entry of the audit log."""
-    launcher_signed: bool = False
-    """The launcher's name is proven by a signature, not merely given."""
-    applying: bool = False
-    """The change is about to be applied: then a target that was not looked at speaks against it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +97,8 @@ def _of_the_request(facts: Facts) -> Iterator[Reason]:
         yield Reason("The evidence is not the one that the request names; all votes are void.")
     if facts.launcher != request.launcher:
         yield Reason(f"It was launched by {facts.launcher}, but the request names {request.launcher}.")
+    if set(facts.participants) != set(request.participants) or facts.session_digest != request.session:
+        yield Reason("Who took part in its session is not what the request names; propose the change anew.")
     if [target.name for target in facts.targets] != [target.name for target in request.targets]:
         yield Reason("Its targets are not those that the request names; all votes are void.")
     if facts.version != request.version:
@@ -187,6 +118,27 @@ def _of_the_time(facts: Facts) -> Iterator[Reason]:
         window = target.policy.approve_within_s if target.policy and target.changed else None
         if window is not None and (request.expires_at - request.made_at).total_seconds() > window:
             yield Reason(f"{target.name}: its policy lets a request live for {window:g} s, this one lives longer.")
+    yield from _of_the_windows(facts)
+
+
+def _of_the_windows(facts: Facts) -> Iterator[Reason]:
+    """What passes by itself, or is for somebody else to end: a stop, a window; and evidence that has aged."""
+    if facts.stopped:
+        yield Reason(f"All promotions are stopped: {facts.stopped}")
+    age = (facts.now - facts.request.made_at).total_seconds()
+    for target in facts.targets:
+        if not (target.policy and target.changed):
+            continue
+        window = closed(target.policy.deny, facts.now)
+        if window:
+            days = f" on {', '.join(window.days)}" if window.days else ""
+            yield Reason(
+                f"{target.name}: its policy denies promotions from {window.start} to {window.end} UTC{days}:"
+                f" {window.reason}"
+            )
+        limit = target.policy.evidence_within_s
+        if limit is not None and age > limit and target.files:
+            yield Reason(f"{target.name}: its checks are older than the {limit:g} s of its policy; propose it anew.")
 
 
 def _of_the_evidence(facts: Facts) -> Iterator[Reason]:
@@ -200,7 +152,7 @@ def _of_the_evidence(facts: Facts) -> Iterator[Reason]:
             yield Reason(f"{rehearsal.target}: the rehearsal of apply and restore failed{why}.")
     rehearsed = {rehearsal.target for rehearsal in facts.rehearsals}
     for target in facts.targets:
-        if target.changed and target.name not in rehearsed:
+        if target.changed and target.files and target.name not in rehearsed:
             yield Reason(f"{target.name}: apply and restore were not rehearsed.")
 
 
@@ -220,6 +172,8 @@ def _of_the_target(facts: Facts, asked: RequestTarget, target: TargetFacts) -> I
         yield Reason(
             f"{target.name}: its policy changed after the request was made, or can't be read; propose the change anew."
         )
+    if target.policy_says:
+        yield Reason(f"{target.name}: {target.policy_says}")
     if target.empties:
         yield Reason(f"{target.name}: everything in it would be removed, which is never promoted.")
 
@@ -234,23 +188,46 @@ def _of_the_policy(facts: Facts, target: TargetFacts) -> Iterator[Reason]:
         ("deletes", target.deleted, budget.max_deleted),
         ("changes", target.changed, budget.max_changed),
     ):
-        if cap is not None and count > cap:
+        if cap is not None and count > cap and target.files:
             yield Reason(f"{target.name}: it {what} {count} entries, and its policy allows {cap}.")
-    if policy.launcher == "signed" and not facts.launcher_signed:
-        yield Reason(f"{target.name}: its policy wants a launcher who signed, and {facts.launcher} was only named.")
+    if policy.launcher == "signed":
+        for says in unproven(facts.parts, facts.launcher, policy):
+            yield Reason(f"{target.name}: {says}")
     approvers = _approvers(facts, policy)
     yield from _quorum(facts, target.name, policy, approvers)
     yield from _roles(facts, target, policy, approvers)
 
 
+def unproven(parts: Iterable[PartView], launcher: str, policy: PolicySpec) -> Iterator[str]:
+    """Why a policy that wants signatures does not know who launched and who took part: whoever is not who they say
+    they are could be one of the signers."""
+    parts = list(parts)
+    if not any(part.launched and part.person == launcher for part in parts):
+        yield f"its policy wants a launcher who signed, and {launcher} was only named."
+    for part in parts:
+        what = f"{part.person} {'launched it' if part.launched else f'took part in it ({part.verb})'}"
+        if part.says:
+            yield f"{what}, and the signature does not count: {part.says}."
+        elif not part.key:
+            yield f"{what} under a name that was only given; its policy wants a signature (--key)."
+        elif part.key not in launch_keys(policy, part.person):
+            yield f"{what} with a key that its policy does not know as theirs ({part.key})."
+
+
+def launch_keys(policy: PolicySpec, person: str) -> set[str]:
+    """Fingerprints of the keys with which somebody proves to a policy who they are when they launch or take part."""
+    known = [one.keys for one in (policy.people.get(person), policy.launchers.get(person)) if one]
+    return {name for lines in known for name in _fingerprints(lines)}
+
+
 def _quorum(facts: Facts, name: str, policy: PolicySpec, approvers: set[str]) -> Iterator[Reason]:
     if len(approvers) >= policy.quorum:
         return
-    eligible = {person for person in policy.people if not _launched(facts, person)}
+    eligible = {person for person in policy.people if not _took_part(facts, person)}
     if len(eligible) < policy.quorum:
         yield Reason(
             f"{name}: its policy wants {policy.quorum} people and has {len(eligible)} besides the launcher"
-            f" {facts.launcher}; somebody else must launch it, or the policy must name more people."
+            f" {facts.launcher}{_others(facts)}; somebody else must launch it, or the policy must name more people."
         )
         return
     has = f"{len(approvers)} ({', '.join(sorted(approvers))})" if approvers else "none"
@@ -270,7 +247,7 @@ def _roles(facts: Facts, target: TargetFacts, policy: PolicySpec, approvers: set
             continue
         more = f" and {rule.count - 1} more" if rule.count > 1 else ""
         able = sorted(
-            name for name, person in policy.people.items() if role in person.roles and not _launched(facts, name)
+            name for name, person in policy.people.items() if role in person.roles and not _took_part(facts, name)
         )
         who = ", ".join(able) if able else "nobody besides the launcher holds it"
         other = f", besides {', '.join(sorted(holders[role]))} who signs for another role" if holders[role] else ""
@@ -312,13 +289,20 @@ def _approvers(facts: Facts, policy: PolicySpec) -> set[str]:
         if vote.decision == "approve"
         and vote.valid
         and vote.person in policy.people
-        and not _launched(facts, vote.person)
+        and not _took_part(facts, vote.person)
         and vote.key in _fingerprints(policy.people[vote.person].keys)
     }
 
 
-def _launched(facts: Facts, person: str) -> bool:
-    return person.casefold() in (facts.launcher.casefold(), facts.request.launcher.casefold())
+def _took_part(facts: Facts, person: str) -> bool:
+    """Whoever launched it or had a hand in it, by the session's records or by the request, never signs it off."""
+    named = (facts.launcher, facts.request.launcher, *facts.participants, *facts.request.participants)
+    return person.casefold() in {name.casefold() for name in named}
+
+
+def _others(facts: Facts) -> str:
+    names = sorted({*facts.participants, *facts.request.participants} - {facts.launcher})
+    return f" and {', '.join(names)} who took part" if names else ""
 
 
 def _fingerprints(lines: Iterable[str]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +19,7 @@ from sandbox.box import Box
 from sandbox.config import Config, check_new_home
 from sandbox.errors import InputError, NotFound
 from sandbox.journal.audit import Notary
-from sandbox.journal.ledger import AuditLog, Ledger
+from sandbox.journal.ledger import Ledger
 from sandbox.lifecycle import signoff
 from sandbox.lifecycle.context import RUN, Context
 from sandbox.lifecycle.home import Home, Owner
@@ -34,11 +34,12 @@ from sandbox.records import (
     SnapshotRecord,
     StoredChange,
 )
-from sandbox.spec import Check, Limits, Network, TargetSpec, TaskSpec
+from sandbox.spec import Check, Limits, Network, TaskSpec
+from sandbox.upkeep import Upkeep
 from sandbox.wiring import EngineChoice, Wiring
 
 if TYPE_CHECKING:
-    from sandbox.answers import DiffRecord, DoctorRecord, DoneRecord, ImageList, PolicyState, TargetState
+    from sandbox.answers import DiffRecord
     from sandbox.engines.base import OnOutput
     from sandbox.journal.verify import Verification
     from sandbox.lifecycle.events import OnEvent
@@ -46,8 +47,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Box", "EngineChoice", "Manager"]
 
+Key = str | Path | None
+"""An SSH key to sign with, private or public with an agent; None: nothing is signed."""
 
-class Manager:
+
+class Manager(Upkeep):
     """Everything that `sandbox` can do. Use it as a context manager; safe in several threads."""
 
     def __init__(self, home: Home, config: Config, engine: EngineChoice, identity: str) -> None:
@@ -94,9 +98,6 @@ class Manager:
             raise
         return manager
 
-    recovered: tuple[str, ...] = ()
-    """What opening found half-done and finished, a line for each."""
-
     def close(self) -> None:
         """Give up what this process owns; sandboxes made by hand go on."""
         if self._ledger.edge().size != self._opened_at:
@@ -113,10 +114,14 @@ class Manager:
 
     # --- sandboxes ------------------------------------------------------------------------------------
 
-    def run(self, task: str | TaskSpec, *, on_event: OnEvent | None = None, keep: bool = False) -> RunRecord:
+    def run(
+        self, task: str | TaskSpec, *, on_event: OnEvent | None = None, keep: bool = False, key: Key = None
+    ) -> RunRecord:
         """Do a task: capture, run, check, propose; on failure roll back, retry, end with nothing proposed."""
         spec = self.context.config.task(task) if isinstance(task, str) else task
-        record, change = lifecycle.runs.run(self.context, spec, lifecycle.events.one_at_a_time(on_event), keep=keep)
+        record, change = lifecycle.runs.run(
+            self.context, spec, lifecycle.events.one_at_a_time(on_event), keep=keep, key=_path(key)
+        )
         return self._with_change(record, change)
 
     def create(
@@ -128,14 +133,26 @@ class Manager:
         limits: Limits | None = None,
         network: Network = "none",
         env: dict[str, str] | None = None,
+        key: Key = None,
     ) -> Box:
-        """A sandbox with a copy of each target; as a context manager it is destroyed at the end."""
+        """A sandbox with a copy of each target; as a context manager it is destroyed at the end.
+
+        `key`: the launcher's SSH key. Its signature covers all that this process does in the sandbox.
+        """
         names = (*([target] if target else []), *targets)
         if not names:
             raise InputError("A sandbox needs at least one target.", "Name one with --target NAME.")
+        launch = lifecycle.parts.opening(self.context, names, limits or Limits(), network, env or {}, _path(key))
         captured = lifecycle.sessions.capture(self.context, names)
         record = lifecycle.sessions.create(
-            self.context, captured, image=image, limits=limits or Limits(), network=network, env=env
+            self.context,
+            captured,
+            image=image,
+            limits=limits or Limits(),
+            network=network,
+            env=env,
+            sandbox=launch.session if launch else None,
+            launch=launch,
         )
         return Box(self, record)
 
@@ -174,8 +191,9 @@ class Manager:
         stdin: bytes | None = None,
         timeout_s: float | None = None,
         on_output: OnOutput | None = None,
+        key: Key = None,
     ) -> ExecRecord:
-        """Run a command in a sandbox. A command that fails is a result."""
+        """Run a command in a sandbox. A command that fails is a result. `key`: to sign that one takes part."""
         if not command:
             raise InputError("There is no command to run.", "Give one after `--`.")
         if timeout_s is not None and not timeout_s > 0:
@@ -194,6 +212,7 @@ class Manager:
                 timeout_s=timeout_s,
                 on_output=on_output,
             ),
+            key=_path(key),
         )
         return ExecRecord(
             exit_code=result.exit_code,
@@ -204,11 +223,12 @@ class Manager:
             limit=result.limit,
         )
 
-    def shell(self, sandbox: str, command: Sequence[str] = ("sh",)) -> int:
+    def shell(self, sandbox: str, command: Sequence[str] = ("sh",), *, key: Key = None) -> int:
         """Join this terminal to a command in a sandbox; its exit code."""
         from sandbox.engines.base import ShellRequest  # here, because most commands need no engine
 
         record = self.context.living(sandbox)
+        lifecycle.parts.take_part(self.context, record, "shell", key=_path(key), task=list(command))
         return self.context.engine_of(record).shell(ShellRequest(sandbox, tuple(command)))
 
     def read(self, sandbox: str, path: str) -> bytes:
@@ -217,7 +237,9 @@ class Manager:
 
     def write(self, sandbox: str, path: str, content: bytes, mode: int = 0o644) -> None:
         """Create or replace a file of a sandbox."""
-        self.context.engine_of(self.context.living(sandbox)).write(sandbox, path, content, mode)
+        record = self.context.living(sandbox)
+        lifecycle.parts.take_part(self.context, record, "write")
+        self.context.engine_of(record).write(sandbox, path, content, mode)
 
     def snapshot(self, sandbox: str, label: str | None = None) -> SnapshotRecord:
         """Keep the sandbox's whole file system as it is now."""
@@ -227,18 +249,18 @@ class Manager:
         """The snapshots that were taken of a sandbox, oldest first."""
         return lifecycle.listing.snapshots(self.context, sandbox)
 
-    def rollback(self, sandbox: str, snapshot: str | SnapshotRecord) -> RollbackRecord:
+    def rollback(self, sandbox: str, snapshot: str | SnapshotRecord, *, key: Key = None) -> RollbackRecord:
         """Take a sandbox to a snapshot; its processes end."""
-        return lifecycle.sessions.rollback(self.context, sandbox, _snapshot_id(snapshot))
+        return lifecycle.sessions.rollback(self.context, sandbox, _snapshot_id(snapshot), _path(key))
 
-    def fork(self, snapshot: str | SnapshotRecord, count: int = 1) -> tuple[Box, ...]:
+    def fork(self, snapshot: str | SnapshotRecord, count: int = 1, *, key: Key = None) -> tuple[Box, ...]:
         """New sandboxes in the state of a snapshot; none of them stays if one fails."""
         if count < 1:
             raise InputError(f"--count is {count}: it must be 1 or more.")
         with ExitStack() as undo:
             boxes = []
             for _ in range(count):
-                box = Box(self, lifecycle.sessions.fork(self.context, _snapshot_id(snapshot)))
+                box = Box(self, lifecycle.sessions.fork(self.context, _snapshot_id(snapshot), _path(key)))
                 undo.callback(box.destroy)
                 boxes.append(box)
             undo.pop_all()
@@ -254,13 +276,18 @@ class Manager:
         return lifecycle.sessions.destroy(self.context, sandbox)
 
     def propose(
-        self, sandbox: str, checks: Sequence[Check | Sequence[str]] = (), *, on_event: OnEvent | None = None
+        self,
+        sandbox: str,
+        checks: Sequence[Check | Sequence[str]] = (),
+        *,
+        on_event: OnEvent | None = None,
+        key: Key = None,
     ) -> RunRecord:
         """Seal a sandbox's difference, verify it in the clean room and make a request of it."""
         record = self.context.living(sandbox)
         wanted = tuple(one if isinstance(one, Check) else Check(run=tuple(one)) for one in checks)
         ended, change = lifecycle.runs.propose_by_hand(
-            self.context, record, wanted, lifecycle.events.one_at_a_time(on_event)
+            self.context, record, wanted, lifecycle.events.one_at_a_time(on_event), _path(key)
         )
         return self._with_change(ended, change)
 
@@ -316,50 +343,6 @@ class Manager:
         """Every promotion, refused ones too, oldest first."""
         return lifecycle.listing.promotions(self.context)
 
-    # --- house ----------------------------------------------------------------------------------------
-
-    def target_list(self) -> tuple[TargetSpec, ...]:
-        """The configured targets."""
-        self.context.config.must_exist()
-        return tuple(self.context.config.target(name) for name in self.context.config.targets())
-
-    def target_check(self, name: str) -> TargetState:
-        """What a target really is now, and whether it is well."""
-        return lifecycle.inquiries.target_state(self.context, name)
-
-    def policy_check(self, name: str) -> PolicyState:
-        """A policy as it is read, with what is unwise about it."""
-        return lifecycle.inquiries.policy_state(self.context, name)
-
-    def audit_log(self, after: int = 0) -> AuditLog:
-        """Every step that was taken, oldest first; `after` is the `seq` of the last one already known."""
-        return AuditLog(entries=tuple(self._ledger.entries(after)))
-
-    def recover(self) -> DoneRecord:
-        """Finish or put back what killed managers left, remove what no record knows, and see what people put back."""
-        from sandbox.answers import DoneRecord  # here, because it is the only one who answers with it
-
-        done = [*self.recovered, *lifecycle.recovery.recover(self.context, thorough=True)]
-        by_hand, frozen = lifecycle.frozen.look(self.context)
-        return DoneRecord(done=(*done, *by_hand), frozen=tuple(frozen))
-
-    def prune(self) -> DoneRecord:
-        """Remove bases, logs and closed change sets that nothing needs any more."""
-        return lifecycle.housekeeping.prune(self.context)
-
-    def doctor(self) -> DoctorRecord:
-        """What each part needs and whether it is there."""
-        return lifecycle.housekeeping.doctor(self.context)
-
-    def images(self) -> ImageList:
-        """What `--image` accepts on the engine in use."""
-        return lifecycle.housekeeping.images(self.context)
-
-    def build_image(self, image: str, on_progress: Callable[[str], None] | None = None) -> None:
-        """Make a defined image ready."""
-        engine = self.context.engine(self.context.default_engine())
-        engine.build_image(image, on_progress or (lambda _line: None))
-
     def _run(self, name: str) -> RunRecord:
         try:
             return self.context.ledger.get(RUN, name, RunRecord)
@@ -384,6 +367,10 @@ def home_path(home: str | Path | None) -> Path:
     import platformdirs  # here, because a home that is named needs none of it
 
     return platformdirs.user_data_path("sandbox")
+
+
+def _path(key: Key) -> Path | None:
+    return Path(key) if key else None
 
 
 def _snapshot_id(snapshot: str | SnapshotRecord) -> str:

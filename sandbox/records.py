@@ -54,6 +54,8 @@ class SandboxRecord(Record):
     network: Network
     env: dict[str, str] = {}
     launcher: str
+    launch: str | None = None
+    """The signed statement of who launched it; None: the launcher was only named."""
     created_at: datetime
     status: Literal["creating", "ready", "destroying", "destroyed"]
     owner: str | None = None
@@ -237,6 +239,9 @@ class StoredChange(Record):
     run: str
     sandbox: str
     launcher: str
+    participants: tuple[str, ...] = ()
+    """Who else took part in the session."""
+    kind: Literal["files", "policy"] = "files"
     asked: str
     image_digest: str
     created_at: datetime
@@ -258,6 +263,10 @@ class ChangeView(Record):
     """`open`, `rejected`, `expired`, `promoting`, `promoted`, `restored` or `frozen`."""
     run: str | None = None
     launcher: str = ""
+    participants: tuple[str, ...] = ()
+    """Who else took part: they can't sign, no more than the launcher."""
+    kind: str = "files"
+    """`policy`: it changes the policy of its targets, not their files."""
     asked: str = ""
     created_at: datetime | None = None
     expires_at: datetime | None = None
@@ -296,6 +305,10 @@ class Request(Record):
     review: str
     """Digest of the review document as it was rendered."""
     launcher: str
+    participants: tuple[str, ...] = ()
+    """Who else took part in the session; they can't sign."""
+    session: str = ""
+    """Digest over the records of who launched and who took part."""
     nonce: str
     made_at: datetime
     expires_at: datetime

@@ -5,6 +5,8 @@ must not look at the machine: a spec that loads here loads anywhere.
 """
 
 # No annotations from __future__: as texts, each would be compiled anew at every start.
+import re
+from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
 
@@ -140,6 +142,48 @@ class Budget(Spec):
     """Entries added, modified and deleted together."""
 
 
+class Launcher(Spec):
+    """Somebody, or a service, that may launch but never sign off."""
+
+    keys: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+_CLOCK = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]|24:00")
+
+
+class DenyWindow(Spec):
+    """A time, in UTC, in which nothing is promoted: on days of the week from clock to clock, or once."""
+
+    start: str
+    """`HH:MM`, or `YYYY-MM-DD HH:MM`."""
+    end: str
+    """Of the same kind; a clock that is not later than `start` is one of the next day."""
+    days: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = ()
+    """Those on which it starts; none: every day."""
+    reason: Annotated[str, StringConstraints(min_length=1)]
+
+    @property
+    def recurs(self) -> bool:
+        """Every day or week, not once."""
+        return len(self.start) == len("HH:MM")
+
+    @model_validator(mode="after")
+    def _is_a_time(self) -> Self:
+        if _CLOCK.fullmatch(self.start) and _CLOCK.fullmatch(self.end):
+            if self.start == self.end or self.start == "24:00":
+                raise ValueError(f"from {self.start} to {self.end} is no stretch of a day")
+            return self
+        try:
+            start, end = (datetime.strptime(text, "%Y-%m-%d %H:%M") for text in (self.start, self.end))
+        except ValueError:
+            raise ValueError('start and end are both "HH:MM" or both "YYYY-MM-DD HH:MM", in UTC') from None
+        if end <= start or self.days:
+            raise ValueError("days are for clock times alone" if self.days else f"{self.end} is not after {self.start}")
+        return self
+
+
 class PolicySpec(Spec):
     """Who may sign, how many people, what is protected, budgets, windows."""
 
@@ -150,19 +194,31 @@ class PolicySpec(Spec):
     budget: Budget = Budget()
     approve_within_s: float = Field(default=86400, gt=0)
     """A request and its votes are void this long after the request was made."""
+    evidence_within_s: float | None = Field(default=None, gt=0)
+    """Checks and rehearsal must not be older than this when a change is promoted; None: as old as its request."""
     launcher: Literal["named", "signed"] = "named"
+    """`signed`: whoever launches or takes part proves it with a signature."""
+    launchers: dict[Name, Launcher] = {}
+    """Who else may launch where `launcher` is `signed`: agents' services, say."""
+    deny: tuple[DenyWindow, ...] = ()
+    """When nothing is promoted."""
 
     @model_validator(mode="after")
     def _people_are_distinct(self) -> Self:
         owner_of: dict[str, str] = {}
-        for name, person in self.people.items():
-            for key in person.keys:
+        folded: dict[str, str] = {}
+        named = [(f"people.{name}", name, person.keys) for name, person in self.people.items()]
+        named += [(f"launchers.{name}", name, launcher.keys) for name, launcher in self.launchers.items()]
+        for where, name, keys in named:
+            if (twin := folded.setdefault(name.casefold(), where)) != where:
+                raise ValueError(f"{where}: {twin} has the same name; one name, one person")
+            for key in keys:
                 fields = key.split()
                 if len(fields) < 2:
-                    raise ValueError(f"people.{name}: {key!r} is not an OpenSSH public key")
+                    raise ValueError(f"{where}: {key!r} is not an OpenSSH public key")
                 other = owner_of.setdefault(fields[1], name)
                 if other != name:
-                    raise ValueError(f"people.{name}: this key already belongs to {other}; one key, one person")
+                    raise ValueError(f"{where}: this key already belongs to {other}; one key, one person")
         if self.quorum > len(self.people):
             raise ValueError(f"quorum {self.quorum} can never be met by {len(self.people)} people")
         held = {role for person in self.people.values() for role in person.roles}
@@ -170,3 +226,19 @@ class PolicySpec(Spec):
             if rule.role not in held:
                 raise ValueError(f"protected: nobody holds the role {rule.role!r}")
         return self
+
+
+class ManagerSpec(Spec):
+    """What holds for all targets of a configuration: the file `manager.yaml`."""
+
+    audit_export: str | None = None
+    """Absolute path of a copy of the audit log, away from the home: written before a promotion counts."""
+    stop: Annotated[str, StringConstraints(min_length=1)] | None = None
+    """Why nothing may be promoted now; while this is there, nothing is."""
+
+    @field_validator("audit_export")
+    @classmethod
+    def _absolute(cls, value: str | None) -> str | None:
+        if value is not None and not PurePosixPath(value).is_absolute():
+            raise ValueError("must be an absolute path")
+        return value

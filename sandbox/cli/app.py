@@ -21,8 +21,8 @@ _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 _PASSED_ON = "Exit codes: the command's own; 2 bad input, 5 the engine is unavailable, 130 interrupted."
 
 _VERBS: tuple[tuple[str, Callable[..., Any], str], ...] = (
-    ("run", running.run, exits(2, 4, 5, 6)),
-    ("create", sandboxes.create, exits(2, 5)),
+    ("run", running.run, exits(2, 3, 4, 5, 6)),
+    ("create", sandboxes.create, exits(2, 3, 5)),
     ("exec", running.execute, _PASSED_ON),
     ("shell", running.shell, _PASSED_ON),
     ("list", sandboxes.list_all, exits(2)),
@@ -32,9 +32,9 @@ _VERBS: tuple[tuple[str, Callable[..., Any], str], ...] = (
     ("snapshot", snapshots.snapshot, exits(2, 5)),
     ("snapshots", snapshots.list_all, exits(2)),
     ("rollback", snapshots.rollback, exits(2, 5)),
-    ("fork", snapshots.fork, exits(2, 5)),
+    ("fork", snapshots.fork, exits(2, 3, 5)),
     ("diff", sandboxes.diff, exits(2, 5)),
-    ("propose", running.propose, exits(2, 4, 5, 6)),
+    ("propose", running.propose, exits(2, 3, 4, 5, 6)),
     ("changes", changes.list_all, exits(2)),
     ("review", changes.review, exits(2, 6)),
     ("approve", changes.approve, exits(2, 3, 6)),

@@ -24,3 +24,9 @@ Environment = Annotated[list[str], typer.Option("--env", metavar="K=V", help="Ma
 Online = Annotated[str, typer.Option("--network", metavar="none|full", help="none: not even the host's loopback.")]
 Person = Annotated[str, typer.Option("--as", metavar="NAME", help="Who signs, as the policy names them.")]
 Key = Annotated[str, typer.Option(metavar="FILE", help="Your SSH key: private, or public with an agent.")]
+SignedBy = Annotated[
+    str | None,
+    typer.Option(
+        "--key", metavar="FILE", help="Your SSH key, to sign that it is you, where a policy says `launcher: signed`."
+    ),
+]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sandbox.cli.failures import DONE, FAILED, INTERRUPTED
-from sandbox.cli.options import Checks, Environment, Image, Json, Online, SandboxId, Targets
+from sandbox.cli.options import Checks, Environment, Image, Json, Online, SandboxId, SignedBy, Targets
 from sandbox.cli.session import begin
 from sandbox.cli.tables import counts
 from sandbox.errors import InputError
@@ -39,6 +39,7 @@ def run(
     env: Environment = [],  # noqa: B006
     asked: Annotated[str, typer.Option(metavar="TEXT", help="What is asked, in words, for reviewers.")] = "",
     keep: Annotated[bool, typer.Option("--keep", help="Leave the sandbox there afterwards, to look at it.")] = False,
+    key: SignedBy = None,
     json: Json = False,
 ) -> int:
     """Do a task in a sandbox, propose what it changed.
@@ -67,7 +68,7 @@ def run(
     from sandbox.cli.live import live
 
     with session.manager() as manager, live() as view:
-        record = manager.run(wanted, on_event=view, keep=keep)
+        record = manager.run(wanted, on_event=view, keep=keep, key=key)
     session.answer(record.document(), _told(record, kept=keep))
     return _STATUS_CODES.get(record.status, FAILED)
 
@@ -112,7 +113,13 @@ def variables(given: list[str]) -> dict[str, str]:
     return found
 
 
-def propose(ctx: typer.Context, sandbox: SandboxId, check: Checks = [], json: Json = False) -> int:  # noqa: B006
+def propose(
+    ctx: typer.Context,
+    sandbox: SandboxId,
+    check: Checks = [],  # noqa: B006
+    key: SignedBy = None,
+    json: Json = False,
+) -> int:
     """Make a change of what differs in a sandbox.
 
     The difference is sealed and verified in a clean room; then people can sign it.
@@ -121,7 +128,7 @@ def propose(ctx: typer.Context, sandbox: SandboxId, check: Checks = [], json: Js
     from sandbox.cli.live import live
 
     with session.manager() as manager, live() as view:
-        record = manager.propose(sandbox, shell_checks(check), on_event=view)
+        record = manager.propose(sandbox, shell_checks(check), on_event=view, key=key)
     session.answer(record.document(), _told(record, kept=True))
     return _STATUS_CODES.get(record.status, FAILED)
 
@@ -152,6 +159,7 @@ def execute(
     user: Annotated[str | None, typer.Option(metavar="NAME", help="A name or UID[:GID]. Default: root.")] = None,
     timeout: Annotated[float | None, typer.Option(metavar="S", help="Seconds before all of it is killed.")] = None,
     stdin: Annotated[bool, typer.Option("--stdin", help="Pass this command's input on, read to its end.")] = False,
+    key: SignedBy = None,
     json: Json = False,
 ) -> int:
     """Run a command: `sandbox exec ID -- CMD...`.
@@ -174,6 +182,7 @@ def execute(
             stdin=content,
             timeout_s=timeout,
             on_output=None if json else Both(),
+            key=key,
         )
     if json:
         session.answer(record.document(), ())
@@ -184,7 +193,7 @@ def execute(
     return record.exit_code
 
 
-def shell(ctx: typer.Context, sandbox: SandboxId, json: Json = False) -> int:
+def shell(ctx: typer.Context, sandbox: SandboxId, key: SignedBy = None, json: Json = False) -> int:
     """Open a shell in a sandbox, on this terminal.
 
     `-- CMD...` runs another program instead. Its exit code becomes this command's.
@@ -193,7 +202,7 @@ def shell(ctx: typer.Context, sandbox: SandboxId, json: Json = False) -> int:
     if json:
         raise InputError("A shell has no answer to print as JSON.", "`sandbox exec ID --json -- CMD` has one.")
     with session.manager() as manager:
-        return manager.shell(sandbox, session.command or ("sh",))
+        return manager.shell(sandbox, session.command or ("sh",), key=key)
 
 
 def logs(

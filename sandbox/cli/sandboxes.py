@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sandbox.cli.options import Environment, Image, Json, Online, SandboxId, Targets
+from sandbox.cli.options import Environment, Image, Json, Online, SandboxId, SignedBy, Targets
 from sandbox.cli.running import variables
 from sandbox.cli.session import begin
 from sandbox.cli.tables import counts, deltas, moment, pairs, table
@@ -26,6 +26,7 @@ def create(
     memory_mb: Annotated[int | None, typer.Option("--memory", metavar="MB", help="At least 16.")] = None,
     cpus: Annotated[float | None, typer.Option(metavar="N", help="As in 0.5.")] = None,
     pids: Annotated[int | None, typer.Option(metavar="N", help="How many processes at most.")] = None,
+    key: SignedBy = None,
     json: Json = False,
 ) -> None:
     """Make a sandbox with a copy of each target.
@@ -48,6 +49,7 @@ def create(
             limits=limits,
             network="full" if network == "full" else "none",
             env=variables(env),
+            key=key,
         )
     record = box.record
     placed = ", ".join(f"{base.target} in {base.path}" for base in record.bases)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sandbox.cli.options import Json, SandboxId, SnapshotId
+from sandbox.cli.options import Json, SandboxId, SignedBy, SnapshotId
 from sandbox.cli.session import begin
 from sandbox.cli.tables import moment, table
 
@@ -44,14 +44,16 @@ def list_all(ctx: typer.Context, sandbox: SandboxId, json: Json = False) -> None
     session.answer(SnapshotList(snapshots=found).document(), lines)
 
 
-def rollback(ctx: typer.Context, sandbox: SandboxId, snapshot: SnapshotId, json: Json = False) -> None:
+def rollback(
+    ctx: typer.Context, sandbox: SandboxId, snapshot: SnapshotId, key: SignedBy = None, json: Json = False
+) -> None:
     """Take a sandbox to the state of a snapshot.
 
     The snapshot may be older or newer than what is there; what runs in the sandbox is ended.
     """
     session = begin(ctx, json)
     with session.manager() as manager:
-        record = manager.rollback(sandbox, snapshot)
+        record = manager.rollback(sandbox, snapshot, key=key)
     session.answer(record.document(), [f"{sandbox} is in the state of {snapshot} ({record.seconds:.3f} s)."])
 
 
@@ -59,13 +61,14 @@ def fork(
     ctx: typer.Context,
     snapshot: SnapshotId,
     count: Annotated[int, typer.Option(metavar="N", help="How many sandboxes to start from it.")] = 1,
+    key: SignedBy = None,
     json: Json = False,
 ) -> None:
     """Start new sandboxes from a snapshot."""
     session = begin(ctx, json)
     with session.manager() as manager:
         started = time.monotonic()
-        boxes = manager.fork(snapshot, count)
+        boxes = manager.fork(snapshot, count, key=key)
         seconds = round(time.monotonic() - started, 6)
     from sandbox.records import ForkRecord
 

@@ -67,6 +67,7 @@ class Ledger:
         self.path = path
         self._connection = connection
         self._lock = threading.RLock()
+        self._told: dict[str, tuple[int, dict[str, str]]] = {}
 
     @classmethod
     def open(cls, path: Path, *, busy_s: float = 30) -> Self:
@@ -100,6 +101,19 @@ class Ledger:
             )
             _append(database, event, actor, id, kind=kind, body=body, detail=detail)
         faults.reached(event)
+
+    def add(self, kind: str, id: str, record: Record, *, event: str, actor: str = "", **detail: Any) -> bool:  # noqa: A002
+        """Store the record unless there is one of that kind and id, else do nothing; whether it did."""
+        body = _canonical(record)
+        with self._transaction() as database:
+            done = database.execute(
+                "INSERT OR IGNORE INTO records (kind, id, body) VALUES (?, ?, ?)", (kind, id, body)
+            ).rowcount
+            if done:
+                _append(database, event, actor, id, kind=kind, body=body, detail=detail)
+        if done:
+            faults.reached(event)
+        return bool(done)
 
     def swap(
         self,
@@ -152,6 +166,31 @@ class Ledger:
         values = [part for field, value in where.items() for part in (f"$.{field}", value)]
         rows = self._read(f"SELECT id, body FROM records WHERE kind = ?{tests} ORDER BY age", (kind, *values))  # noqa: S608
         return [self._parsed(cls, kind, found, body) for found, body in rows]
+
+    def held(self, kind: str, cls: type[R]) -> dict[str, R]:
+        """All records of a kind by their id, each held against what the log tells of it. Raises JournalError.
+
+        For records that nothing else vouches for: a row that was edited, inserted or deleted is found. It reads the
+        log from where the last call of this process ended.
+        """
+        with self._lock:
+            seq, told = self._told.get(kind, (0, {}))
+            for entry, subject, digest in self._read(
+                "SELECT seq, json_extract(text, '$.subject'), json_extract(text, '$.record') FROM"
+                " (SELECT seq, CAST(body AS TEXT) AS text FROM audit WHERE seq > ? AND instr(body, ?) > 0)"
+                " WHERE json_extract(text, '$.kind') = ? ORDER BY seq",
+                (seq, f'"kind":"{kind}"'.encode(), kind),
+            ):
+                seq, told[subject] = entry, digest
+            self._told[kind] = (seq, told)
+            rows = dict(self._read("SELECT id, body FROM records WHERE kind = ? ORDER BY age", (kind,)))
+        found = {name: hashlib.sha256(body.encode()).hexdigest() for name, body in rows.items()}
+        if wrong := {name for name in found.keys() | told.keys() if found.get(name, "") != told.get(name, "")}:
+            raise JournalError(
+                f"The {kind} {min(wrong)} in {self.path} is not the one that the log tells of.",
+                "Somebody changed the journal: run `sandbox audit verify` and find out who.",
+            )
+        return {name: self._parsed(cls, kind, name, body) for name, body in rows.items()}
 
     # --- steps ---------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ there are; below it they are reached through `engine` and `target`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,8 @@ CHANGE = "change"
 VOTE = "vote"
 RUN = "run"
 PROMOTION = "promotion"
+PART = "part"
+PIN = "pin"
 """Kinds of record in the journal."""
 
 
@@ -45,6 +47,8 @@ class Context:
     """The name of the engine that new sandboxes use."""
     engine: Callable[[str], Engine]
     target: Callable[[str], Target]
+    sat: dict[str, bool] = field(default_factory=dict)
+    """The sandboxes that this process took part in so far, and whether it signed for that."""
 
     @cached_property
     def bases(self) -> BaseStore:

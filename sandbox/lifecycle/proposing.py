@@ -10,10 +10,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from sandbox.clock import now
-from sandbox.lifecycle import cleanroom, sealing
+from sandbox.lifecycle import cleanroom, parts, sealing
 from sandbox.lifecycle.context import CHANGE, Context
 from sandbox.lifecycle.events import ChangeSealed, OnEvent
 from sandbox.lifecycle.sealing import Sealed, SealedTarget
+from sandbox.lifecycle.signoff import policies
 from sandbox.lifecycle.signoff.requests import evidence_digest, expiry, make_request
 from sandbox.lifecycle.signoff.reviews import document as review_document
 from sandbox.records import Evidence, Failure, Hazard, Rehearsal, SandboxRecord, StoredChange
@@ -115,7 +116,10 @@ def _request(
     verified: tuple[tuple[Hazard, ...], tuple[Evidence, ...], tuple[Rehearsal, ...]],
 ) -> StoredChange:
     hazards, evidence, rehearsals = verified
+    for part in sealed.targets:
+        policies.accept(ctx, part.spec)
     made_at = now()
+    session = parts.session_of(ctx, record.sandbox, made_at)
     draft = StoredChange(
         id=sealed.id,
         digest=sealed.digest,
@@ -123,6 +127,7 @@ def _request(
         run=run,
         sandbox=record.sandbox,
         launcher=record.launcher,
+        participants=session.participants(record.launcher),
         asked=asked,
         image_digest=record.image_digest,
         created_at=made_at,
@@ -135,7 +140,7 @@ def _request(
     )
     proof = evidence_digest(evidence, rehearsals, hazards)
     document = review_document(record, sealed, draft)
-    change = draft.model_copy(update={"request": make_request(ctx, sealed, draft, proof, document)})
+    change = draft.model_copy(update={"request": make_request(ctx, sealed, draft, proof, document, session.digest)})
     ctx.ledger.put(
         CHANGE,
         change.id,

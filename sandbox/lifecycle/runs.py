@@ -12,11 +12,13 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from sandbox.clock import fresh_id
 from sandbox.engines.base import ExecRequest, ExecResult
 from sandbox.errors import in_words
-from sandbox.lifecycle import proposing, sessions
+from sandbox.governance import Part
+from sandbox.lifecycle import parts, proposing, sessions
 from sandbox.lifecycle.context import RUN, Context
 from sandbox.lifecycle.differences import differences
 from sandbox.lifecycle.events import (
@@ -41,13 +43,21 @@ TELL_EVERY_S = 2.0
 
 
 def run(
-    ctx: Context, task: TaskSpec, on_event: OnEvent, *, keep: bool = False
+    ctx: Context, task: TaskSpec, on_event: OnEvent, *, keep: bool = False, key: Path | None = None
 ) -> tuple[RunRecord, StoredChange | None]:
-    """Do a task in a sandbox of its own and propose what came of it; `keep` leaves the sandbox for a look."""
+    """Do a task in a sandbox of its own and propose what came of it; `keep` leaves the sandbox for a look.
+
+    `key`: the launcher's SSH key, to sign that it is them. Raises Refused where a policy wants that or is edited.
+    """
+    parts.admit(ctx, task.targets, "run", signed=key is not None)
+    sandbox = fresh_id("sbx")
+    asked = parts.work(task.targets, task.limits, task.network, task.env)
+    launch = parts.launched(ctx, sandbox, "run", asked, key, task.model_dump(mode="json"))
+    parts.check_known(ctx, launch, task.targets)
     record = RunRecord(run=fresh_id("run"), sandbox="", status="running", attempts=0, owner=ctx.owner.name)
     ctx.ledger.put(RUN, record.run, record, event="run.started", actor=ctx.launcher, task=task.name)
     try:
-        return _attempts(ctx, task, record, on_event, keep)
+        return _attempts(ctx, task, record, on_event, keep, (sandbox, launch))
     except BaseException as error:
         failed = Failure(step="run", reason=in_words(error))
         _end(ctx, record.run, status="interrupted", failure=failed)
@@ -55,11 +65,25 @@ def run(
 
 
 def _attempts(
-    ctx: Context, task: TaskSpec, record: RunRecord, on_event: OnEvent, keep: bool
+    ctx: Context,
+    task: TaskSpec,
+    record: RunRecord,
+    on_event: OnEvent,
+    keep: bool,
+    launched: tuple[str, Part | None],
 ) -> tuple[RunRecord, StoredChange | None]:
     captured = sessions.capture(ctx, task.targets, _telling(on_event))
+    sandbox, launch = launched
     box = sessions.create(
-        ctx, captured, image=task.image, limits=task.limits, network=task.network, env=task.env, owned=True
+        ctx,
+        captured,
+        image=task.image,
+        limits=task.limits,
+        network=task.network,
+        env=task.env,
+        owned=True,
+        sandbox=sandbox,
+        launch=launch,
     )
     _update(ctx, record.run, "run.sandbox", sandbox=box.sandbox)
     with ExitStack() as cleanup:
@@ -193,9 +217,17 @@ def _end(
 
 
 def propose_by_hand(
-    ctx: Context, box: SandboxRecord, checks: Sequence[Check], on_event: OnEvent
+    ctx: Context, box: SandboxRecord, checks: Sequence[Check], on_event: OnEvent, key: Path | None = None
 ) -> tuple[RunRecord, StoredChange | None]:
-    """Propose what a sandbox differs in; it goes on as it is, whatever the checks say."""
+    """Propose what a sandbox differs in; it goes on as it is, whatever the checks say.
+
+    Raises Refused where a policy wants signatures that are missing, or is edited.
+    """
+    targets = [base.target for base in box.bases]
+    signed = key is not None or ctx.sat.get(box.sandbox, False)
+    parts.admit(ctx, targets, "propose", signed=signed)
+    parts.take_part(ctx, box, "propose", key=key, task=[check.model_dump(mode="json") for check in checks])
+    parts.check_session(ctx, box)
     record = RunRecord(run=fresh_id("run"), sandbox=box.sandbox, status="running", attempts=1, owner=ctx.owner.name)
     ctx.ledger.put(RUN, record.run, record, event="run.started", actor=ctx.launcher, sandbox=box.sandbox)
     try:

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 from sandbox.clock import fresh_id, now
@@ -23,6 +24,8 @@ from sandbox.engines.base import (
     SnapshotRequest,
 )
 from sandbox.errors import InputError
+from sandbox.governance import Part
+from sandbox.lifecycle import parts
 from sandbox.lifecycle.context import SANDBOX, SNAPSHOT, Context
 from sandbox.records import (
     DestroyRecord,
@@ -110,13 +113,16 @@ def create(
     network: Network = "none",
     env: dict[str, str] | None = None,
     owned: bool = False,
+    sandbox: str | None = None,
+    launch: Part | None = None,
 ) -> SandboxRecord:
-    """A running sandbox with a copy of each base. `owned`: it ends with this process."""
+    """A running sandbox with a copy of each base. `owned`: it ends with this process. `launch` is the statement
+    that was signed for `sandbox`, its id."""
     name = ctx.default_engine()
     engine = ctx.engine(name)
     image = image or engine.traits.default_image
     record = SandboxRecord(
-        sandbox=fresh_id("sbx"),
+        sandbox=sandbox or fresh_id("sbx"),
         engine=name,
         image=image,
         # Asked before anything is recorded: where no engine answers there is nothing to clean up later.
@@ -126,19 +132,30 @@ def create(
         network=network,
         env=env or {},
         launcher=ctx.launcher,
+        launch=launch.part if launch else None,
         created_at=now(),
         status="creating",
         owner=ctx.owner.name,
     )
+    if launch:
+        parts.keep(ctx, launch)
     ctx.ledger.put(SANDBOX, record.sandbox, record, event="sandbox.creating", actor=ctx.launcher, image=image)
+    _make(ctx, record, captured)
+    record = _with(record, status="ready", owner=record.owner if owned else None)
+    ctx.ledger.put(SANDBOX, record.sandbox, record, event="sandbox.created", actor=ctx.launcher)
+    return record
+
+
+def _make(ctx: Context, record: SandboxRecord, captured: dict[str, Captured]) -> None:
+    engine = ctx.engine_of(record)
     try:
         engine.create(
             CreateRequest(
                 sandbox=record.sandbox,
-                image=image,
+                image=record.image,
                 placements=tuple(Placement(one.path, captured[one.target].base.tree) for one in record.bases),
-                limits=limits,
-                network=network,
+                limits=record.limits,
+                network=record.network,
                 env=record.env,
             )
         )
@@ -148,14 +165,12 @@ def create(
             SANDBOX, record.sandbox, _with(record, status="destroyed"), event="sandbox.failed", actor=ctx.launcher
         )
         raise
-    record = _with(record, status="ready", owner=record.owner if owned else None)
-    ctx.ledger.put(SANDBOX, record.sandbox, record, event="sandbox.created", actor=ctx.launcher)
-    return record
 
 
-def execute(ctx: Context, request: ExecRequest) -> ExecResult:
+def execute(ctx: Context, request: ExecRequest, *, key: Path | None = None) -> ExecResult:
     """Run a command in a sandbox; what it prints is kept in the sandbox's log as it comes."""
     record = ctx.living(request.sandbox)
+    parts.take_part(ctx, record, "exec", key=key, task=list(request.command))
     with ctx.home.log(record.sandbox).open("ab") as log:
         shown = " ".join(request.command)
         log.write(f"\n[{now():%Y-%m-%dT%H:%M:%SZ}] $ {shown}\n".encode("utf-8", "backslashreplace"))
@@ -192,7 +207,7 @@ def snapshot(ctx: Context, sandbox: str, label: str | None = None) -> SnapshotRe
     return taken
 
 
-def rollback(ctx: Context, sandbox: str, snapshot: str) -> RollbackRecord:
+def rollback(ctx: Context, sandbox: str, snapshot: str, key: Path | None = None) -> RollbackRecord:
     """Take the sandbox to a snapshot of its family; its processes end."""
     record = ctx.living(sandbox)
     taken = ctx.snapshot(snapshot)
@@ -202,6 +217,8 @@ def rollback(ctx: Context, sandbox: str, snapshot: str) -> RollbackRecord:
             f"The snapshot {snapshot} belongs to another family of sandboxes than {sandbox}.",
             f"Start a sandbox from it instead: sandbox fork {snapshot}",
         )
+    foreign = None if origin.sandbox == sandbox else origin.sandbox
+    parts.take_part(ctx, record, "rollback", key=key, origin=foreign, task=snapshot)
     started = time.monotonic()
     ctx.ledger.note("sandbox.rolling_back", actor=ctx.launcher, subject=sandbox, snapshot=snapshot)
     ctx.engine_of(record).restore(RestoreRequest(snapshot, sandbox))
@@ -216,20 +233,28 @@ def rollback(ctx: Context, sandbox: str, snapshot: str) -> RollbackRecord:
     return RollbackRecord(sandbox=sandbox, snapshot=snapshot, seconds=round(time.monotonic() - started, 6))
 
 
-def fork(ctx: Context, snapshot: str) -> SandboxRecord:
+def fork(ctx: Context, snapshot: str, key: Path | None = None) -> SandboxRecord:
     """Another sandbox in the state of a snapshot."""
     taken = ctx.snapshot(snapshot)
     origin = ctx.sandbox(taken.sandbox)
+    name = fresh_id("sbx")
+    targets = [base.target for base in origin.bases]
+    parts.admit(ctx, targets, "fork", signed=key is not None)
+    launch = parts.launched(ctx, name, "fork", parts.work_of(origin), key, snapshot)
+    parts.check_known(ctx, launch, targets)
     record = _with(
         origin,
-        sandbox=fresh_id("sbx"),
+        sandbox=name,
         launcher=ctx.launcher,
+        launch=launch.part if launch else None,
         created_at=now(),
         status="creating",
         owner=ctx.owner.name,
         forked_from=snapshot,
         head=snapshot,
     )
+    if launch:
+        parts.keep(ctx, launch)
     ctx.ledger.put(SANDBOX, record.sandbox, record, event="sandbox.forking", actor=ctx.launcher, snapshot=snapshot)
     try:
         ctx.engine_of(record).restore(RestoreRequest(snapshot, record.sandbox))

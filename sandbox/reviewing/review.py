@@ -64,6 +64,8 @@ def _verdict(view: ChangeView, now: datetime, viewer: str) -> Iterator[str]:
     yield from (f"  because {reason}" for reason in view.decision.reasons)
     if viewer and viewer == view.launcher:
         yield f"  you ({viewer}) launched it: your own vote does not count"
+    elif viewer in view.participants:
+        yield f"  you ({viewer}) took part in it: your own vote does not count"
     yield f"change     {view.id}, {view.status}"
     yield f"digest     {view.digest}"
     yield f"to type    {short(view.digest)}"
@@ -222,6 +224,8 @@ def _way_back(subjects: Sequence[Subject], rehearsals: Sequence[Rehearsal]) -> I
 
 def _who(view: ChangeView, circumstances: Iterable[tuple[str, str]]) -> Iterator[str]:
     yield f"  launcher   {view.launcher} (can not vote on it)"
+    for person in view.participants:
+        yield f"  took part  {person} (can not vote on it)"
     yield f"  run        {view.run or 'none: proposed by hand'}"
     if view.created_at:
         yield f"  sealed     {_time(view.created_at)}"

@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from sandbox import sshsig
-from sandbox.decide import Facts, Protected, TargetFacts, decide, policy_digest
+from sandbox.decide import decide, policy_digest
+from sandbox.facts import Facts, Protected, TargetFacts
 from sandbox.records import Evidence, Rehearsal, Request, RequestTarget, VoteView
 from sandbox.spec import Budget, Person, PolicySpec, ProtectedPaths
 

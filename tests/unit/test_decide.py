@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from sandbox.decide import Protected, Ruling, decide
+from sandbox.decide import Ruling, decide
+from sandbox.facts import PartView, Protected
 from sandbox.records import Hazard, VoteView
-from sandbox.spec import Person, PolicySpec
+from sandbox.spec import DenyWindow, Launcher, Person, PolicySpec
 from tests.unit.sign_off import (
     PEOPLE,
     POLICY,
@@ -18,6 +21,7 @@ from tests.unit.sign_off import (
     TARGET,
     a_key,
     facts,
+    key_name,
     refusal,
     vote,
     with_target,
@@ -108,11 +112,109 @@ def test_c11_no_policy_denies() -> None:
     assert len(decide(unread).decision.reasons) == 2
 
 
-def test_a_launcher_who_must_sign_is_not_taken_at_their_word() -> None:
-    strict = POLICY.model_copy(update={"launcher": "signed"})
-    known = with_target(*SIGNED, policy=strict)
+STRICT = POLICY.model_copy(update={"launcher": "signed", "launchers": {"robot": Launcher(keys=(a_key("robot"),))}})
+
+
+def part(person: str, verb: str = "run", key: str | None = None, says: str = "") -> PartView:
+    signed = key_name(person) if key is None else key
+    return PartView(person, verb, launched=verb == "run", key=signed, says=says)
+
+
+def test_c2_a_launcher_who_must_sign_is_not_taken_at_their_word() -> None:
+    known = with_target(*SIGNED, policy=STRICT)
     assert "was only named" in refusal(known)
-    assert decide(replace(known, launcher_signed=True)).decision.allowed
+    assert decide(replace(known, parts=(part("dave"),))).decision.allowed
+    assert "under a name that was only given" in refusal(replace(known, parts=(part("dave", key=""),)))
+    assert "forged" in refusal(replace(known, parts=(part("dave", says="forged"),)))
+    assert "does not know as theirs" in refusal(replace(known, parts=(part("dave", key=key_name("alice")),)))
+    assert "dave was only named" in refusal(replace(known, parts=(part("carol"),)))
+
+
+def test_c2_somebody_who_may_only_launch_signs_with_a_key_of_its_own() -> None:
+    known = facts(*SIGNED, launcher="robot", request={"launcher": "robot"}, targets=(replace(TARGET, policy=STRICT),))
+    assert decide(replace(known, parts=(part("robot"),))).decision.allowed
+    assert "does not know" in refusal(replace(known, parts=(part("robot", key=key_name("dave")),)))
+
+
+def test_c2_whoever_took_part_must_sign_too() -> None:
+    known = with_target(vote("alice"), vote("bob"), policy=STRICT)
+    launch = part("dave")
+    assert "carol took part in it (exec) under" in refusal(
+        replace(known, parts=(launch, part("carol", "exec", key="")))
+    )
+    assert decide(replace(known, parts=(launch, part("carol", "exec")))).decision.allowed
+
+
+def test_c2_whoever_took_part_never_counts() -> None:
+    known = facts(*SIGNED, participants=("alice",), request={"participants": ("alice",)})
+    assert "1 (bob)" in refusal(known)
+    # Either of the two is enough to leave them out; that they differ speaks against it, too.
+    for one in (facts(*SIGNED, participants=("Alice",)), facts(*SIGNED, request={"participants": ("alice",)})):
+        assert any("Who took part" in reason for reason in decide(one).decision.reasons)
+        assert any("1 (bob)" in reason for reason in decide(one).decision.reasons)
+    assert "Who took part" in refusal(facts(*SIGNED, session_digest="0" * 64))
+
+
+# --- windows ---------------------------------------------------------------------------------------------
+
+
+# NOW is a Friday, 12:00 UTC.
+@pytest.mark.parametrize(
+    ("window", "denied"),
+    [
+        ({"start": "11:00", "end": "13:00"}, True),
+        ({"start": "12:00", "end": "12:01"}, True),
+        ({"start": "11:00", "end": "12:00"}, False),
+        ({"start": "11:00", "end": "13:00", "days": ("fri",)}, True),
+        ({"start": "11:00", "end": "13:00", "days": ("sat", "thu")}, False),
+        ({"start": "22:00", "end": "12:30", "days": ("thu",)}, True),
+        ({"start": "22:00", "end": "12:30", "days": ("fri",)}, False),
+        ({"start": "12:00", "end": "24:00", "days": ("fri",)}, True),
+        ({"start": "2026-05-01 00:00", "end": "2026-05-02 00:00"}, True),
+        ({"start": "2026-05-01 12:01", "end": "2026-05-02 00:00"}, False),
+        ({"start": "2026-04-01 00:00", "end": "2026-05-01 12:00"}, False),
+    ],
+)
+def test_e8_a_deny_window_of_the_policy_denies(window: dict[str, Any], denied: bool) -> None:
+    policy = POLICY.model_copy(update={"deny": (DenyWindow(reason="a freeze", **window),)})
+    known = with_target(*SIGNED, policy=policy)
+    if denied:
+        assert "a freeze" in refusal(known)
+    else:
+        assert decide(known).decision.allowed
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        {"start": "25:00", "end": "26:00"},
+        {"start": "10:00", "end": "10:00"},
+        {"start": "24:00", "end": "01:00"},
+        {"start": "10:00", "end": "2026-05-01 10:00"},
+        {"start": "2026-05-02 10:00", "end": "2026-05-01 10:00"},
+        {"start": "2026-05-01 10:00", "end": "2026-05-02 10:00", "days": ("fri",)},
+        {"start": "10:00", "end": "11:00", "reason": ""},
+        {"start": "tomorrow", "end": "11:00"},
+    ],
+)
+def test_e8_a_window_that_is_no_time_is_refused(window: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        DenyWindow(**({"reason": "a freeze"} | window))
+
+
+def test_e8_a_global_stop_denies() -> None:
+    assert "stopped: an incident" in refusal(facts(*SIGNED, stopped="an incident"))
+
+
+def test_b9_evidence_expires_where_the_policy_says_so() -> None:
+    policy = POLICY.model_copy(update={"evidence_within_s": 1800.0})
+    assert "checks are older" in refusal(with_target(*SIGNED, policy=policy))
+    longer = POLICY.model_copy(update={"evidence_within_s": 7200.0})
+    assert decide(with_target(*SIGNED, policy=longer)).decision.allowed
+
+
+def test_c9_a_policy_that_is_not_in_force_denies() -> None:
+    assert "its edit is not signed" in refusal(with_target(*SIGNED, policy_says="its edit is not signed"))
 
 
 # --- roles -----------------------------------------------------------------------------------------------

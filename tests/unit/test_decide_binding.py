@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from sandbox.decide import TargetFacts, decide
+from sandbox.decide import decide
+from sandbox.facts import TargetFacts
 from sandbox.spec import Budget, Person
 from tests.unit.sign_off import (
     BASE,

@@ -8,7 +8,8 @@ from itertools import permutations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.decide import Facts, Protected, decide
+from sandbox.decide import decide
+from sandbox.facts import Facts, Protected
 from sandbox.records import Evidence, VoteView
 from tests.unit.sign_off import (
     GREEN,

@@ -35,7 +35,9 @@ def expiry(ctx: Context, sealed: Sealed, made_at: datetime) -> datetime:
     return made_at + timedelta(seconds=min(windows, default=APPROVE_WITHIN_S))
 
 
-def make_request(ctx: Context, sealed: Sealed, draft: StoredChange, evidence: str, document: bytes) -> str:
+def make_request(
+    ctx: Context, sealed: Sealed, draft: StoredChange, evidence: str, document: bytes, session: str
+) -> str:
     """Write the review document and the request, durable; the SHA-256 of the request's exact bytes."""
     policies = {part.spec.name: policy_of(ctx, part.spec) for part in sealed.targets}
     request = Request(
@@ -55,6 +57,8 @@ def make_request(ctx: Context, sealed: Sealed, draft: StoredChange, evidence: st
         evidence=evidence,
         review=hashlib.sha256(document).hexdigest(),
         launcher=draft.launcher,
+        participants=draft.participants,
+        session=session,
         nonce=secrets.token_hex(16),
         made_at=draft.created_at,
         expires_at=draft.expires_at,

@@ -11,10 +11,12 @@ from typing import NamedTuple
 
 import sandbox
 from sandbox.clock import now
-from sandbox.decide import Facts, Protected, Ruling, TargetFacts, decide
+from sandbox.decide import Ruling, decide
+from sandbox.facts import Facts, Protected, TargetFacts
 from sandbox.lifecycle.context import Context
+from sandbox.lifecycle.parts import session_of
 from sandbox.lifecycle.sealing import Sealed, SealedTarget
-from sandbox.lifecycle.signoff.policies import policy_of
+from sandbox.lifecycle.signoff.policies import standing
 from sandbox.lifecycle.signoff.requests import evidence_digest, load_request
 from sandbox.lifecycle.signoff.votes import judged
 from sandbox.records import StoredChange, VoteView
@@ -39,6 +41,7 @@ def rule(
 ) -> Ruling:
     """May the change be promoted now? `observed`: it is about to be applied, and this is how the targets are."""
     request, exact = load_request(ctx, stored.id, stored.request)
+    session = session_of(ctx, stored.sandbox, stored.created_at)
     seen = observed or {}
     return decide(
         Facts(
@@ -58,13 +61,18 @@ def rule(
             version=sandbox.__version__,
             now=now(),
             last_entry_at=ctx.ledger.last_at(),
+            parts=session.parts,
+            participants=session.participants(stored.launcher),
+            session_digest=session.digest,
+            stopped=ctx.config.manager().stop or "",
             applying=observed is not None,
         )
     )
 
 
 def _facts(ctx: Context, part: SealedTarget, observed: Observed | None) -> TargetFacts:
-    policy = policy_of(ctx, part.spec)
+    stands = standing(ctx, part.spec)
+    policy = stands.policy
     return TargetFacts(
         name=part.spec.name,
         policy=policy,
@@ -75,6 +83,7 @@ def _facts(ctx: Context, part: SealedTarget, observed: Observed | None) -> Targe
         protected=_protected(policy, part.changes) if policy else (),
         identity=observed.identity if observed else None,
         fingerprint=observed.fingerprint if observed else None,
+        policy_says=stands.says,
     )
 
 

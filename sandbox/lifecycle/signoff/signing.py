@@ -33,8 +33,8 @@ _VERIFY_TIMEOUT_S = 30
 _PRINCIPAL = "signer"
 
 
-class _Void(Exception):
-    """A vote that does not count, and why."""
+class Void(Exception):
+    """A signature that does not count, and why."""
 
 
 def request_bytes(request: Request) -> bytes:
@@ -61,7 +61,7 @@ def vote_message(
 # --- signing ------------------------------------------------------------------------------------------
 
 
-def sign(message: bytes, key: Path, *, tell: Callable[[str], None] | None = None) -> str:
+def sign(message: bytes, key: Path, *, namespace: str = NAMESPACE, tell: Callable[[str], None] | None = None) -> str:
     """Sign with a private key file, or with a public one whose private half an ssh-agent holds.
 
     A passphrase is asked for on the terminal; `tell` gets what else ssh-keygen asks of the person, such as to
@@ -73,7 +73,7 @@ def sign(message: bytes, key: Path, *, tell: Callable[[str], None] | None = None
         path = Path(folder, "vote")
         path.write_bytes(message)
         # A file and not a pipe: where its input is no terminal, ssh-keygen can't ask for a passphrase.
-        command = ["ssh-keygen", "-Y", "sign", "-n", NAMESPACE, "-f", str(key), str(path)]
+        command = ["ssh-keygen", "-Y", "sign", "-n", namespace, "-f", str(key), str(path)]
         code, said = _run_signer(command, tell)
         if code == 0:
             return path.with_suffix(".sig").read_text("ascii")
@@ -146,26 +146,27 @@ def judge(vote: Vote, request: Request, policies: Iterable[PolicySpec], launcher
         person=vote.person, decision=vote.decision, valid=False, reason=vote.reason, at=vote.signed_at, says="", key=""
     )
     try:
-        signature = _signature(vote)
+        signature = parsed(vote.signature, NAMESPACE)
         view = view.model_copy(update={"key": sshsig.fingerprint(signature.key)})
         _check_message(vote, request)
-        _check_signer(vote.person, signature.key, list(policies), launcher)
-        _check_crypto(vote, signature)
+        _check_signer(vote.person, signature.key, list(policies), launcher, request.participants)
+        check_crypto(vote.message, vote.signature, signature)
         _check_time(vote, request, now)
-    except _Void as void:
+    except Void as void:
         return view.model_copy(update={"says": str(void)})
     return view.model_copy(update={"valid": True, "says": f"signed with {view.key}"})
 
 
-def _signature(vote: Vote) -> sshsig.Signature:
+def parsed(armored: str, namespace: str) -> sshsig.Signature:
+    """A signature that says that it was made for this namespace; nothing of it is verified. Raises Void."""
     try:
-        signature = sshsig.parse(vote.signature)
+        signature = sshsig.parse(armored)
     except ValueError as error:
-        raise _Void(f"the signature can't be read: {error}") from None
-    if signature.namespace != NAMESPACE:
-        raise _Void(f"the signature was made for {signature.namespace!r}, not for {NAMESPACE!r}")
+        raise Void(f"the signature can't be read: {error}") from None
+    if signature.namespace != namespace:
+        raise Void(f"the signature was made for {signature.namespace!r}, not for {namespace!r}")
     if signature.touched is False:
-        raise _Void("the security key was not touched for this signature")
+        raise Void("the security key was not touched for this signature")
     return signature
 
 
@@ -173,26 +174,30 @@ def _check_message(vote: Vote, request: Request) -> None:
     """The row of a vote is a cache of its message: they must say the same, about this very request."""
     exact = request_bytes(request)
     if vote.signed_at.tzinfo is None:
-        raise _Void("its time has no time zone")
+        raise Void("its time has no time zone")
     header, _, body = vote.message.partition(b"\n\n")
     if body != exact or vote.change != request.change or vote.request != hashlib.sha256(exact).hexdigest():
-        raise _Void("it was given to another request; this one needs a new vote")
+        raise Void("it was given to another request; this one needs a new vote")
     said = vote_message(exact, person=vote.person, decision=vote.decision, reason=vote.reason, signed_at=vote.signed_at)
     if header + b"\n\n" + body != said:
-        raise _Void("the signed text says something else than the stored vote")
+        raise Void("the signed text says something else than the stored vote")
 
 
-def _check_signer(person: str, key: bytes, policies: list[PolicySpec], launcher: str) -> None:
+def _check_signer(
+    person: str, key: bytes, policies: list[PolicySpec], launcher: str, participants: Iterable[str]
+) -> None:
     if person.casefold() == launcher.casefold():
-        raise _Void(f"{person} launched this task, and who launches never signs off")
+        raise Void(f"{person} launched this task, and who launches never signs off")
+    if person.casefold() in {name.casefold() for name in participants}:
+        raise Void(f"{person} took part in the session, and who takes part never signs off")
     listed = [policy.people[person] for policy in policies if person in policy.people]
     if not listed:
-        raise _Void(f"no policy of these targets names {person}")
+        raise Void(f"no policy of these targets names {person}")
     if any(key in keys_of(one.keys) for one in listed):
         return
     others = {name for policy in policies for name, other in policy.people.items() if key in keys_of(other.keys)}
     whose = f"{', '.join(sorted(others))}'s" if others else "nobody's in the policy"
-    raise _Void(f"the key {sshsig.fingerprint(key)} is {whose}, not one of {person}'s")
+    raise Void(f"the key {sshsig.fingerprint(key)} is {whose}, not one of {person}'s")
 
 
 def keys_of(lines: Iterable[str]) -> frozenset[bytes]:
@@ -206,17 +211,21 @@ def keys_of(lines: Iterable[str]) -> frozenset[bytes]:
     return frozenset(blobs)
 
 
-def _check_crypto(vote: Vote, signature: sshsig.Signature) -> None:
-    """ssh-keygen is asked about this one key only; whose it is was settled before, not by its matching."""
+def check_crypto(message: bytes, armored: str, signature: sshsig.Signature) -> None:
+    """Whether the signature fits the message. Raises Void.
+
+    ssh-keygen is asked about this one key only; whose it is was settled before, not by its matching.
+    """
     with tempfile.TemporaryDirectory(prefix="sandbox-verify-") as folder:
-        signers, armored = Path(folder, "signers"), Path(folder, "signature")
-        signers.write_text(f'{_PRINCIPAL} namespaces="{NAMESPACE}" {sshsig.key_line(signature.key)}\n', "ascii")
-        armored.write_text(vote.signature)
-        command = ["ssh-keygen", "-Y", "verify", "-n", NAMESPACE, "-I", _PRINCIPAL]
+        signers, stored = Path(folder, "signers"), Path(folder, "signature")
+        namespaces = f'namespaces="{signature.namespace}"'
+        signers.write_text(f"{_PRINCIPAL} {namespaces} {sshsig.key_line(signature.key)}\n", "ascii")
+        stored.write_text(armored)
+        command = ["ssh-keygen", "-Y", "verify", "-n", signature.namespace, "-I", _PRINCIPAL]
         try:
             done = subprocess.run(
-                [*command, "-f", str(signers), "-s", str(armored)],
-                input=vote.message,
+                [*command, "-f", str(signers), "-s", str(stored)],
+                input=message,
                 capture_output=True,
                 timeout=_VERIFY_TIMEOUT_S,
                 env=_plain(),
@@ -225,18 +234,18 @@ def _check_crypto(vote: Vote, signature: sshsig.Signature) -> None:
         except FileNotFoundError as error:
             raise _no_ssh_keygen() from error
         except subprocess.TimeoutExpired:
-            raise _Void("ssh-keygen did not finish checking the signature") from None
+            raise Void("ssh-keygen did not finish checking the signature") from None
     if done.returncode != 0:
-        raise _Void("the signature does not fit the signed text")
+        raise Void("the signature does not fit the signed text")
 
 
 def _check_time(vote: Vote, request: Request, now: datetime) -> None:
     if now >= request.expires_at:
-        raise _Void("the request has expired; propose the change anew")
+        raise Void("the request has expired; propose the change anew")
     if vote.signed_at >= request.expires_at:
-        raise _Void("it was signed after the request expired")
+        raise Void("it was signed after the request expired")
     if vote.signed_at > now + _SKEW:
-        raise _Void("it was signed in the future: a clock is wrong")
+        raise Void("it was signed in the future: a clock is wrong")
 
 
 def _plain() -> dict[str, str]:

@@ -28,6 +28,8 @@ def shown(
         status=stored.status,
         run=stored.run,
         launcher=stored.launcher,
+        participants=stored.participants,
+        kind=stored.kind,
         asked=stored.asked,
         created_at=stored.created_at,
         expires_at=stored.expires_at,
