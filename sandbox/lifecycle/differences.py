@@ -8,8 +8,10 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 
 from sandbox.engines.base import Candidate, ChangesRequest, Placement, Sink
+from sandbox.lifecycle.bounds import Bounded
 from sandbox.lifecycle.context import Context
 from sandbox.records import EntryChange, PlacedBase, SandboxRecord, TargetDelta
 from sandbox.spec import TargetSpec
@@ -32,12 +34,16 @@ def hash_only(path: bytes, chunks: Iterable[bytes]) -> tuple[bytes, int]:  # noq
 def differences(
     ctx: Context, record: SandboxRecord, placed: PlacedBase, *, origin: str, sink: Sink = hash_only
 ) -> tuple[Change, ...]:
-    """What differs from one base in a sandbox or a snapshot of it (`origin`), in the target's own terms."""
+    """What differs from one base in a sandbox or a snapshot of it (`origin`), in the target's own terms.
+
+    Raises OverLimit for a difference beyond the sandbox's limits.
+    """
     base = ctx.bases.get(placed.base)
     ignored = Patterns(ctx.target(placed.target).spec.ignore)
-    request = ChangesRequest(origin=origin, placement=Placement(placed.path, base.tree), sink=sink)
-    candidates = ctx.engine_of(record).changes(request)
-    return net(base.entries(), _in_target_view(candidates, base, ignored))
+    bounded = Bounded(sink, record.limits)
+    request = ChangesRequest(origin=origin, placement=Placement(placed.path, base.tree), sink=bounded)
+    with closing(ctx.engine_of(record).changes(request)) as found:
+        return net(base.entries(), _in_target_view(bounded.candidates(found), base, ignored))
 
 
 def _in_target_view(candidates: Iterable[Candidate], base: StoredBase, ignored: Patterns) -> Iterator[Candidate]:
