@@ -96,7 +96,7 @@ def placed(path: str, tree: Tree) -> Iterator[bytes]:
         below = b"" if entry.path == ROOT else b"/" + entry.path
         if len(layers[0] + below) > _LONGEST_PATH:
             raise InputError(
-                f"{text(entry.path[:60])!r}… is a path of {len(entry.path)} bytes, longer than the Docker Engine can name.",
+                f"{text(entry.path[:60])!r}… has {len(entry.path)} bytes, longer than the Docker Engine can name.",
                 "Ignore what is nested so deep, or use `--engine native`.",
             )
         # What the tree has at a path is what its topmost layer has there: where a path is hidden, the tree has none.
