@@ -16,9 +16,8 @@ from sandbox.lifecycle.context import Context
 from sandbox.records import EntryChange, PlacedBase, SandboxRecord, TargetDelta
 from sandbox.spec import TargetSpec
 from sandbox.trees.bases import StoredBase
-from sandbox.trees.changes import net, predict
+from sandbox.trees.changes import net
 from sandbox.trees.entry import Change, Entry, path_text
-from sandbox.trees.manifest import fingerprint
 from sandbox.trees.patterns import Patterns
 
 
@@ -43,7 +42,10 @@ def differences(
     bounded = Bounded(sink, record.limits)
     request = ChangesRequest(origin=origin, placement=Placement(placed.path, base.tree), sink=bounded)
     with closing(ctx.engine_of(record).changes(request)) as found:
-        return net(base.entries(), _in_target_view(bounded.candidates(found), base, ignored))
+        candidates = list(_in_target_view(bounded.candidates(found), base, ignored))
+    named = {path for path, _ in candidates}
+    emptied = {path for path, entry in candidates if entry is None or entry.kind != "dir"}
+    return net(base.entries_among(named, emptied), candidates)
 
 
 def _in_target_view(candidates: Iterable[Candidate], base: StoredBase, ignored: Patterns) -> Iterator[Candidate]:
@@ -76,7 +78,7 @@ def delta(
         kind=spec.kind,
         identity=identity,
         base=base.fingerprint,
-        predicted=predicted or fingerprint(predict(base.entries(), changes)),
+        predicted=predicted or base.predicted(changes),
         added=ops.count("added"),
         modified=ops.count("modified"),
         deleted=ops.count("deleted"),
