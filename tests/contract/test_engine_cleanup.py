@@ -16,7 +16,7 @@ from sandbox.engines.base import CreateRequest, Engine, ExecRequest, Placement
 from sandbox.errors import NotFound, SandboxError
 from sandbox.trees.entry import Entry
 from tests import host
-from tests.engines import LIMITS, Box, Boxes, Registry
+from tests.engines import LIMITS, Box, Boxes, Registry, open_engine
 from tests.trees import DirectoryTree
 
 pytestmark = pytest.mark.timeout(240)
@@ -251,6 +251,21 @@ def test_creates_at_once_do_not_disturb_each_other(boxes: Boxes) -> None:
     for number, box in enumerate(made):
         box.out(f"echo {number} > number")
     assert [box.out("cat number").strip() for box in made] == [b"0", b"1", b"2"]
+
+
+def test_a_closed_engine_holds_no_file_of_its_home(place: tuple[str, str], home: Path, tmp_path: Path) -> None:
+    """A manager that goes on living, or a home on a file system that is to be unmounted."""
+
+    def held() -> set[str]:
+        fds = (f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd"))
+        return {target for fd in fds if os.path.lexists(fd) and (target := os.readlink(fd)).startswith(str(home))}
+
+    before, engine = held(), open_engine(place[0], home)
+    boxes = Boxes(engine, place[1], tmp_path)
+    boxes.create().out("true")
+    boxes.close()
+    engine.close()
+    assert held() - before == set()
 
 
 def elsewhere(engine: str, home: Path, source: str, *, check: bool = True) -> bytes:

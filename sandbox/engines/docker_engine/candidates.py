@@ -14,7 +14,6 @@ import hashlib
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
 from typing import IO
 
 from sandbox.engines.base import Candidate, Sink
@@ -26,7 +25,7 @@ _SPOOL = 8 << 20
 """Bytes of a file that are kept in memory while it is not known yet whether it differs."""
 
 
-Fetch = Callable[[bytes], AbstractContextManager[Iterable[bytes]]]
+Fetch = Callable[[bytes], Iterable[bytes]]
 """An archive of one file, read again: for the content of a further name of a hard-linked file."""
 
 
@@ -128,10 +127,9 @@ class _Comparison:
         return new
 
     def _fetched(self, entry: Entry) -> Entry:
-        with self._fetch(entry.path) as chunks:
-            for _, content in archive.members(chunks):
-                if content is not None:
-                    return self._through_sink(entry, _pieces(content))
+        for _, content in archive.members(self._fetch(entry.path)):
+            if content is not None:
+                return self._through_sink(entry, _pieces(content))
         raise EngineError("The Docker Engine sent a hard link without its content.")
 
     def _through_sink(self, entry: Entry, pieces: Iterable[bytes]) -> Entry:

@@ -20,6 +20,7 @@ class Locks:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._token: str | None = None
+        self._life: weakref.finalize[..., Locks] | None = None
 
     @contextmanager
     def hold(self, name: str) -> Iterator[None]:
@@ -47,9 +48,15 @@ class Locks:
         """Names this object as the owner of temporary things, for as long as it lives."""
         if self._token is None:
             token = f"owner-{secrets.token_hex(8)}"
-            weakref.finalize(self, _give_up, self._path(token), self._take(token, fcntl.LOCK_EX))
+            self._life = weakref.finalize(self, _give_up, self._path(token), self._take(token, fcntl.LOCK_EX))
             self._token = token
         return self._token
+
+    def close(self) -> None:
+        """Give up the token: this object is at nothing any more."""
+        if self._life is not None:
+            self._life()
+            self._token = None
 
     def forget(self, name: str) -> None:
         """Remove a lock's file; a taker that raced us notices and takes a new one."""
