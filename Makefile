@@ -33,7 +33,7 @@ bench: $(VENV)/.runtime ## Measure every operation on this machine, as in: make 
 	$(BIN)/sandbox --engine $(ENGINE) bench --against "$(AGAINST)"
 
 test: $(VENV)/.dev ## Set up what the tests need, then run them all, on both engines
-	@scripts/install-missing runc:runc mmdebstrap:mmdebstrap ssh-keygen:openssh-client catatonit:catatonit
+	@scripts/install-missing runc:runc mmdebstrap:mmdebstrap ssh-keygen:openssh-client catatonit:catatonit bwrap:bubblewrap mkfs.xfs:xfsprogs
 	scripts/with-docker $(BIN)/python $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## Lint, formatting, types

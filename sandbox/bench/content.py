@@ -14,8 +14,13 @@ from pathlib import Path
 
 from sandbox.errors import SandboxError
 
-FILE_BYTES = 10_240
+FILE_BYTES = 20_480
 PER_DIRECTORY = 50
+LEAST_FILES = 100
+EVERY = 100
+"""Change A writes each hundredth file anew, 10 KiB each: 100 files and 1 MB of 10,000."""
+NEW_PER_OLD = 10
+"""Change B leaves one small new file for ten that were there."""
 
 DIGEST = """
 export LC_ALL=C; cd "$1" || exit 1
@@ -27,9 +32,9 @@ _TEXT = 'umask 022; s=0123456789abcde; for _ in 1 2 3 4 5 6; do s="$s$s"; done\n
 
 CHANGE_A = (
     "set -e; " + _TEXT + 'cd "$1"; s="$s$s$s$s$s$s$s$s$s$s"; n=0; while [ "$n" -lt "$2" ]; do\n'
-    'printf "A %s\\n%s\\n" "$n" "$s" > "$(printf "d%03d/f%05d" "$((n * 20 / $3))" "$((n * 20))")"; n=$((n + 1)); done\n'
+    'printf "A %s\\n%s\\n" "$n" "$s" > "$(printf "d%03d/f%05d" "$((n * $4 / $3))" "$((n * $4))")"; n=$((n + 1)); done\n'
 )
-"""Shell: write every twentieth file of the tree $1 anew, $2 of them; $3 files lie in each directory."""
+"""Shell: write each $4th file of the tree $1 anew, $2 of them, 10 KiB each; $3 files lie in each directory."""
 
 CHANGE_B = (
     "set -e; " + _TEXT + 'cd /; rm -rf "$1"; mkdir "$1"; cd "$1"; n=0; while [ "$n" -lt "$2" ]; do\n'
@@ -71,8 +76,8 @@ class Content:
     def change(self, which: str, tree: str) -> list[str]:
         """The command that makes change `a` or `b` in the tree."""
         if which == "a":
-            return ["sh", "-c", CHANGE_A, "sh", tree, str(self.files // 20), str(PER_DIRECTORY)]
-        return ["sh", "-c", CHANGE_B, "sh", tree, str(self.files // 2)]
+            return ["sh", "-c", CHANGE_A, "sh", tree, str(self.files // EVERY), str(PER_DIRECTORY), str(EVERY)]
+        return ["sh", "-c", CHANGE_B, "sh", tree, str(self.files // NEW_PER_OLD)]
 
 
 def make(root: Path, files: int) -> Content:
@@ -86,8 +91,8 @@ def make(root: Path, files: int) -> Content:
         directory.chmod(0o755)
     nothing = State("", frozenset())
     content = Content(root, files, State(digest_of(root), frozenset()), nothing, nothing)
-    changed = frozenset(f"d{n // PER_DIRECTORY:03}/f{n:05}" for n in range(0, files // 20 * 20, 20))
-    fresh = frozenset(f"n{n // 50}/g{n}" for n in range(files // 2))
+    changed = frozenset(f"d{n // PER_DIRECTORY:03}/f{n:05}" for n in range(0, files // EVERY * EVERY, EVERY))
+    fresh = frozenset(f"n{n // 50}/g{n}" for n in range(files // NEW_PER_OLD))
     return Content(
         root,
         files,

@@ -6,13 +6,16 @@ Owns that every tool runs in every round, so that what else the machine does mee
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from sandbox.bench import contender, machine, product
-from sandbox.bench.content import Content, make
-from sandbox.bench.outcome import BenchRecord, Comparison, Peer, Timing
+from sandbox.bench import commands, contender, crowd, filesystem, goals, kernel_floor, machine, product, targets
+from sandbox.bench.content import LEAST_FILES, Content, make
+from sandbox.bench.kernel_floor import KernelFloor
+from sandbox.bench.outcome import BenchRecord, Comparison, NotMeasured, Peer, Timing
 from sandbox.bench.peers import ByHand, enter
 from sandbox.bench.watch import Stopwatch
 from sandbox.clock import now
@@ -30,12 +33,33 @@ from sandbox.errors import InputError
 from sandbox.manager import Manager
 from sandbox.wiring import EngineChoice
 
-LEAST_FILES = 40
 POLICY = "signers"
 
 
+@dataclass(frozen=True, slots=True)
+class Track:
+    """What a round needs."""
+
+    manager: Manager
+    choice: EngineChoice
+    used: str
+    folder: Path
+    content: Content
+    peers: list[ByHand]
+    kernel: KernelFloor | str
+    """The floor of namespaces, or why there is none."""
+    watch: Stopwatch
+
+
 def run(
-    *, engine: EngineChoice, against: str | None, files: int, rounds: int, say: Callable[[str], None]
+    *,
+    engine: EngineChoice,
+    against: str | None,
+    files: int,
+    rounds: int,
+    size: crowd.Size,
+    on: str,
+    say: Callable[[str], None],
 ) -> BenchRecord:
     """See `sandbox.bench.run`."""
     if files < LEAST_FILES or rounds < 1:
@@ -43,78 +67,118 @@ def run(
     started_at, started = now(), time.monotonic()
     with ExitStack() as stack:
         stack.enter_context(terminable())
-        folder = stack.enter_context(scratch_folder())
-        content = _set_up(folder, files)
+        scratch = stack.enter_context(scratch_folder())
+        folder = stack.enter_context(filesystem.made(on, scratch, say))
+        content = set_up(folder, files)
         manager = stack.enter_context(managed(folder, engine, say))
         make_ready(manager, say)
         used = manager.context.default_engine()
+        kernel = stack.enter_context(kernel_floor.ready(folder))
         peers, absent = enter(stack, against, folder, content, say)
-        watch = Stopwatch()
+        track = Track(manager, engine, used, folder, content, peers, kernel, Stopwatch())
         for number in range(rounds + 1):
-            watch.counting = number > 0
+            track.watch.round = number
             say(f"Round {number} of {rounds}." if number else "A round that does not count, to warm up.")
-            _round(manager, engine, folder, content, peers, watch)
-        return BenchRecord(
+            _round(track)
+        found = crowd.measure(manager, content, size, rounds, say)
+        record = BenchRecord(
             engine=used,
             image=IMAGES[used],
-            machine=machine.describe(folder),
+            machine=machine.describe(folder, scratch),
             files=content.files,
             bytes=content.bytes,
             rounds=rounds,
-            operations=_timings(watch, product.WHO, contender.STEPS | product.STEPS),
-            floors=_timings(watch, machine.WHO, machine.FLOORS),
-            peers=tuple(
-                Peer(name=one.name, says=one.says, operations=_timings(watch, one.name, contender.STEPS))
-                for one in peers
-            ),
-            comparisons=tuple(_compared(watch, peers)),
-            not_measured=absent,
+            crowd=found,
+            goals=(),
+            not_measured=(*absent, *_no_floor(kernel)),
             started_at=started_at,
             seconds=round(time.monotonic() - started, 3),
+            **_figures(track),
         )
+        return record.model_copy(update={"goals": tuple(goals.judge(record))})
 
 
-def _set_up(folder: Path, files: int) -> Content:
+def set_up(folder: Path, files: int) -> Content:
     """The tree, the people, the configuration."""
     make_keys(folder / "keys")
-    for name in (product.TARGET, product.CAPTURED):
+    for name in (product.TARGET, targets.CAPTURED):
         spec = {"kind": "directory", "path": str(folder / name), "policy": POLICY}
         write_config(folder / "config", "targets", name, spec)
     write_config(folder / "config", "policies", POLICY, policy(folder / "keys"))
     root = folder / product.TARGET
     root.mkdir()
     content = make(root, files)
-    product.settle(folder, content)
+    targets.settle(folder, content)
     return content
 
 
-def _round(
-    manager: Manager, choice: EngineChoice, folder: Path, content: Content, peers: list[ByHand], watch: Stopwatch
-) -> None:
+def _round(track: Track) -> None:
+    content, watch, manager = track.content, track.watch, track.manager
     machine.measure(content.root, watch)
-    product.capture(folder, choice, content, watch)
-    ours = product.Product(manager)
+    if not isinstance(track.kernel, str):
+        track.kernel.measure(machine.WHO, watch)
+    targets.capture(track.folder, track.choice, content, watch)
+    box = contender.Course(product.Product(manager), content, watch, strict=True).run()
+    targets.promotion(manager, box, content, track.folder / "keys", watch)
+    manager.destroy(box)
+    commands.measure(track.folder, track.used, watch)
+    for peer in track.peers:
+        _peer(peer, content, watch)
 
-    def finish(box: str) -> None:
-        product.promotion(manager, box, content, folder / "keys", watch)
-        manager.destroy(box)
 
-    contender.run(ours, content, watch, finish)
-    for peer in peers:
-        contender.run(peer, content, watch, peer.destroy)
+def _peer(peer: ByHand, content: Content, watch: Stopwatch) -> None:
+    try:
+        course = contender.Course(peer, content, watch, strict=False)
+        course.end(course.run())
+    except contender.Broken:
+        pass
+    except Exception as error:  # noqa: BLE001 - the round of a tool that breaks down ends; why is kept
+        watch.failed(peer.name, "round", f"{type(error).__name__}: {error}"[:200])
+    finally:
         peer.forget()
 
 
+def _figures(track: Track) -> dict[str, Any]:
+    """The fields of the record that are medians of what the watch has."""
+    watch, peers = track.watch, track.peers
+    return {
+        "operations": _timings(watch, product.WHO, contender.STEPS | targets.STEPS),
+        "memory_mib": _memory(watch, product.WHO),
+        "commands": _timings(watch, commands.WHO, commands.COMMANDS),
+        "floors": _timings(watch, machine.WHO, machine.FLOORS | kernel_floor.FLOORS),
+        "peers": tuple(_account(one, watch) for one in peers),
+        "comparisons": tuple(_compared(watch, peers)),
+    }
+
+
 def _timings(watch: Stopwatch, who: str, steps: dict[str, str]) -> tuple[Timing, ...]:
-    samples = watch.samples(who)
-    return tuple(Timing.of(name, says, samples[name]) for name, says in steps.items() if name in samples)
+    found = ((name, says, watch.samples(who, name)) for name, says in steps.items())
+    return tuple(Timing.of(name, says, samples) for name, says, samples in found if samples)
 
 
-def _compared(watch: Stopwatch, peers: list[ByHand]) -> list[Comparison]:
-    ours = watch.samples(product.WHO)
-    return [
-        Comparison.of(step, peer.name, ours[step], theirs)
-        for peer in peers
-        for step in contender.STEPS
-        if (theirs := watch.samples(peer.name).get(step))
-    ]
+def _memory(watch: Stopwatch, who: str) -> float | None:
+    samples = watch.samples(who, contender.MEMORY)
+    return Timing.of("", "", samples).median_ms if samples else None
+
+
+def _account(peer: ByHand, watch: Stopwatch) -> Peer:
+    return Peer(
+        name=peer.name,
+        says=peer.says,
+        by_hand=peer.by_hand,
+        operations=_timings(watch, peer.name, contender.STEPS),
+        failed=tuple(NotMeasured(what=what, why=why) for what, why in watch.failures(peer.name).items()),
+        lacks=tuple(step for step in contender.STEPS if step in peer.lacks),
+        memory_mib=_memory(watch, peer.name),
+    )
+
+
+def _compared(watch: Stopwatch, peers: list[ByHand]) -> Iterator[Comparison]:
+    for peer in peers:
+        for step in contender.STEPS:
+            if pairs := watch.pairs(step, product.WHO, peer.name):
+                yield Comparison.of(step, peer.name, pairs)
+
+
+def _no_floor(kernel: KernelFloor | str) -> tuple[NotMeasured, ...]:
+    return (NotMeasured(what="namespaces, enter", why=kernel),) if isinstance(kernel, str) else ()

@@ -1,6 +1,7 @@
 """The Docker SDK by hand: a container for each sandbox, a commit for each snapshot, a new container to go back.
 
-The tree is put in as a tar archive, since a bind mount would be the real tree and no part of a commit.
+The tree is put in as a tar archive once and committed, since a bind mount would be the real tree and no part of a
+commit.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from docker.constants import DEFAULT_UNIX_SOCKET
 from docker.errors import ImageNotFound
 from docker.models.containers import Container
 
+from sandbox.bench import residents
 from sandbox.bench.content import Content
 from sandbox.bench.peers import Absent
 from sandbox.clock import fresh_id
@@ -33,16 +35,17 @@ _MIB = 1 << 20
 class DockerByHand:
     name = "docker-sdk"
     says = (
-        "run with the tree put in as an archive, exec_run, commit, diff (of the whole image's files), "
+        "run of an image that has the tree, exec_run, commit, diff (of the whole image's files), "
         "remove and run the commit anew to go back; same limits, no network"
     )
+    by_hand = True
     workspace = "/workspace"
     exact = False
+    lacks: frozenset[str] = frozenset()
 
-    def __init__(self, client: docker.DockerClient, image: str, content: Content) -> None:
+    def __init__(self, client: docker.DockerClient, image: str) -> None:
         self._client = client
         self._image = image
-        self._content = content
         self._repository = f"sandbox-bench/{fresh_id('r').removeprefix('r_').lower()}"
         self._containers: dict[str, Container] = {}
         self._snapshots: list[str] = []
@@ -55,18 +58,28 @@ class DockerByHand:
         client = docker.from_env(timeout=600)
         try:
             with _imported(client, say) as image:
-                made = cls(client, image, content)
-                try:
+                made = cls(client, image)
+                with made._holding(content):
                     yield made
-                finally:
-                    made.forget()
         finally:
             client.close()
 
+    @contextmanager
+    def _holding(self, content: Content) -> Iterator[None]:
+        """The image with the tree in it: what sandboxes are made of from here on."""
+        box = str(self._started(self._image).id)
+        self._containers[box].put_archive("/", _archive(content))
+        self._image = self.snapshot(box)
+        self._snapshots.clear()  # it outlives the rounds
+        try:
+            self.destroy(box)
+            yield
+        finally:
+            self.forget()
+            self._client.images.remove(self._image, force=True)
+
     def create(self) -> str:
-        container = self._started(self._image)
-        container.put_archive("/", _archive(self._content))
-        return str(container.id)
+        return str(self._started(self._image).id)
 
     def _started(self, image: str) -> Container:
         limits = Limits()
@@ -98,10 +111,10 @@ class DockerByHand:
 
     def rollback(self, box: str, snapshot: str) -> str:
         self.destroy(box)
-        return self.fork(snapshot)
-
-    def fork(self, snapshot: str) -> str:
         return str(self._started(snapshot).id)
+
+    def fork(self, snapshot: str, count: int) -> list[str]:
+        return [str(self._started(snapshot).id) for _ in range(count)]
 
     def diff(self, box: str) -> frozenset[str]:
         inside = f"{self.workspace}/"
@@ -112,6 +125,10 @@ class DockerByHand:
     def destroy(self, box: str) -> None:
         self._containers.pop(box).remove(force=True)
 
+    def memory(self, boxes: list[str]) -> int:
+        """A container's id is in its cgroup and on its shim's command line, where the engine is on this machine."""
+        return residents.memory(boxes)
+
     def forget(self) -> None:
         """Remove what a round left."""
         for box in list(self._containers):
@@ -119,6 +136,25 @@ class DockerByHand:
         while self._snapshots:
             with suppress(ImageNotFound):
                 self._client.images.remove(self._snapshots.pop(), force=True)
+
+
+def containers_of(sandboxes: list[str]) -> list[str]:
+    """The ids of the containers that are these sandboxes of our own engine, by their labels."""
+    client = docker.from_env(timeout=60)
+    try:
+        found = client.api.containers(filters={"label": "sandbox.id"})
+    finally:
+        client.close()
+    return [str(one["Id"]) for one in found if one["Labels"]["sandbox.id"] in sandboxes]
+
+
+def engine_version() -> str:
+    """Of the Docker Engine that answers."""
+    client = docker.from_env(timeout=60)
+    try:
+        return str(client.version()["Version"])
+    finally:
+        client.close()
 
 
 def _knock() -> None:

@@ -1,4 +1,4 @@
-"""What a benchmark gave, as frozen records: every time that was measured, and what sums it up."""
+"""What a benchmark gave, as frozen records: every amount that was measured, and what sums it up."""
 
 from __future__ import annotations
 
@@ -37,12 +37,25 @@ class Timing(Record):
         )
 
 
+class NotMeasured(Record):
+    what: str
+    why: str
+
+
 class Peer(Record):
     """Another tool, used by hand for the same purpose."""
 
     name: str
     says: str
+    by_hand: bool
+    """Made of system tools for this benchmark: nobody keeps records, limits or snapshots safe in it."""
     operations: tuple[Timing, ...]
+    failed: tuple[NotMeasured, ...]
+    """Operations that gave an error or the wrong content in at least one round; such a round has no time."""
+    lacks: tuple[str, ...]
+    """Operations that it has no way to do."""
+    memory_mib: float | None
+    """Of resident processes for each idle sandbox; None where that was not measured."""
 
 
 class Comparison(Record):
@@ -57,22 +70,55 @@ class Comparison(Record):
     pairs: int
 
     @classmethod
-    def of(cls, operation: str, peer: str, ours: Sequence[float], theirs: Sequence[float]) -> Self:
-        """Compare samples that were taken in turn."""
-        pairs = list(zip(ours, theirs, strict=True))
+    def of(cls, operation: str, peer: str, pairs: Sequence[tuple[float, float]]) -> Self:
+        """Compare pairs of samples, ours first, of which there is at least one."""
         return cls(
             operation=operation,
             peer=peer,
-            ours_ms=round(median(ours), 3),
-            theirs_ms=round(median(theirs), 3),
+            ours_ms=round(median(one for one, _ in pairs), 3),
+            theirs_ms=round(median(other for _, other in pairs), 3),
             ratio=round(median(one / other for one, other in pairs), 4),
             pairs=len(pairs),
         )
 
 
-class NotMeasured(Record):
+class Crowd(Record):
+    """Many sandboxes at once."""
+
+    idle: int
+    """Sandboxes that were alive at once, doing nothing; 0: not asked for."""
+    idle_memory_mib: float | None = None
+    """Of resident processes for each of them."""
+    fork_each_ms: float | None = None
+    exec_ms: float | None = None
+    """A command in one of them, while all are there: median of some."""
+    destroy_each_ms: float | None = None
+    tasks: int
+    """Tasks (`run`: sandbox, command, seal, clean room, request) in each of the two ways; 0: not asked for."""
+    one_by_one_s: float | None = None
+    """All of them, one after the other: median."""
+    at_once_s: float | None = None
+    """All of them, each in a thread: median."""
+    throughput: float | None = None
+    """One by one divided by at once, median of pairs: above 1, doing them at once pays."""
+
+
+class Goal(Record):
+    """What is wanted of one operation, and what it was."""
+
     what: str
-    why: str
+    says: str
+    limit: float
+    at_least: bool = False
+    """Whether the limit is the least that is wanted; otherwise it is the most."""
+    unit: str
+    measured: float | None
+    """None: this run did not measure it; `says` what that would take."""
+    met: bool | None
+    floor: str | None = None
+    """What bounds it from below on this machine, in words."""
+    floor_measured: float | None = None
+    """In the goal's unit, measured in the same run."""
 
 
 class Machine(Record):
@@ -83,7 +129,10 @@ class Machine(Record):
     kernel: str
     python: str
     filesystem: str
-    """Of the scratch folder that everything was measured in."""
+    """Of the folder that everything was measured in."""
+    below: str | None
+    """The file system that holds its loop device; None: it has none."""
+    versions: dict[str, str]
 
 
 class BenchRecord(Record):
@@ -94,10 +143,26 @@ class BenchRecord(Record):
     bytes: int
     rounds: int
     operations: tuple[Timing, ...]
+    memory_mib: float | None
+    """Of resident processes for each idle sandbox; None where that was not measured."""
+    commands: tuple[Timing, ...]
+    """Of the command line, each in a process of its own."""
     floors: tuple[Timing, ...]
     """What this machine needs for the plainest form of such work, measured in the same rounds."""
     peers: tuple[Peer, ...]
     comparisons: tuple[Comparison, ...]
+    crowd: Crowd
+    goals: tuple[Goal, ...]
     not_measured: tuple[NotMeasured, ...]
     started_at: datetime
     seconds: float
+
+    def median(self, operation: str) -> float | None:
+        """Milliseconds of an operation, a command or a floor; None where it was not measured."""
+        everything = (*self.operations, *self.commands, *self.floors)
+        return next((one.median_ms for one in everything if one.name == operation), None)
+
+    def ratio(self, operation: str, peer: str) -> float | None:
+        """Ours divided by a peer's; None where one of them was not measured."""
+        found = (one.ratio for one in self.comparisons if (one.operation, one.peer) == (operation, peer))
+        return next(found, None)

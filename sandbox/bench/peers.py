@@ -1,7 +1,7 @@
-"""Other tools on the course, by hand: what somebody would write who has no such product.
+"""Other tools on the course: what somebody would write who has no such product, and tools that can be installed.
 
-Owns which there are and how they are used. Each is given the same limits and walls as ours, as far as it has
-them. Whatever it makes is removed at the end.
+Owns which there are and how they are found. Each is given the same limits and walls as ours, as far as it has
+them. Whatever it makes is removed at the end. None is ever installed from here.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from sandbox.errors import InputError
 class ByHand(Contender, Protocol):
     says: str
     """How it is used, for a person."""
+    by_hand: bool
+    """Whether it is made of system tools for this benchmark, so that nobody would call it a tool."""
 
     def forget(self) -> None:
         """Remove what a round left."""
@@ -34,16 +36,16 @@ def enter(
     stack: ExitStack, against: str | None, folder: Path, content: Content, say: Callable[[str], None]
 ) -> tuple[list[ByHand], tuple[NotMeasured, ...]]:
     """The named tools, ready for the course, and those that can't be had. Raises InputError for an unknown one."""
-    known = {"docker-sdk": _docker, "bwrap": _bwrap}
     names = dict.fromkeys(name.strip() for name in (against or "").split(",") if name.strip())
-    unknown = [name for name in names if name not in known]
+    unknown = [name for name in names if name not in KNOWN]
     if unknown:
-        raise InputError(f"Nothing is known of {unknown[0]!r}.", f"--against takes: {', '.join(known)}.")
+        raise InputError(f"Nothing is known of {unknown[0]!r}.", f"--against takes: {', '.join(KNOWN)}.")
     ready: list[ByHand] = []
     absent: list[NotMeasured] = []
     for name in names:
+        say(f"Making {name} ready.")
         try:
-            ready.append(known[name](stack, folder, content, say))
+            ready.append(KNOWN[name](stack, folder, content, say))
         except Absent as error:
             absent.append(NotMeasured(what=name, why=str(error)))
     return ready, tuple(absent)
@@ -61,3 +63,29 @@ def _bwrap(stack: ExitStack, folder: Path, content: Content, _say: Callable[[str
     from sandbox.bench.bwrap_by_hand import BwrapByHand
 
     return stack.enter_context(BwrapByHand.ready(folder, content))
+
+
+def _podman(stack: ExitStack, folder: Path, content: Content, say: Callable[[str], None]) -> ByHand:
+    if not shutil.which("podman"):
+        raise Absent("podman is not installed (Debian: podman)")
+    from sandbox.bench.podman_by_hand import PodmanByHand
+
+    return stack.enter_context(PodmanByHand.ready(folder, content, say))
+
+
+def _guest(name: str) -> Callable[[ExitStack, Path, Content, Callable[[str], None]], ByHand]:
+    def ready(stack: ExitStack, folder: Path, content: Content, say: Callable[[str], None]) -> ByHand:
+        from sandbox.bench.guests import Guest
+
+        return stack.enter_context(Guest.ready(name, folder, content, say))
+
+    return ready
+
+
+KNOWN: dict[str, Callable[[ExitStack, Path, Content, Callable[[str], None]], ByHand]] = {
+    "docker-sdk": _docker,
+    "bwrap": _bwrap,
+    "podman": _podman,
+    "nitrobox": _guest("nitrobox"),
+    "agentdocker-lite": _guest("agentdocker-lite"),
+}

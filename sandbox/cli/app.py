@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from sandbox import __version__
-from sandbox.cli import audit, changes, drills, house, promotions, running, sandboxes, snapshots
+from sandbox.cli import audit, benchmark, changes, drills, house, promotions, running, sandboxes, snapshots
 from sandbox.cli.failures import DONE, exits, report
 from sandbox.cli.session import Session, quiet_stdout
 from sandbox.errors import InputError
@@ -46,7 +46,7 @@ _VERBS: tuple[tuple[str, Callable[..., Any], str], ...] = (
     ("prune", house.prune, exits(2, 5)),
     ("doctor", house.doctor, exits(2, 5)),
     ("drill", drills.drill, exits(2, 5)),
-    ("bench", drills.bench, exits(2, 5)),
+    ("bench", benchmark.bench, exits(2, 5)),
 )
 _GROUPS: tuple[tuple[str, str, tuple[tuple[str, Callable[..., Any], str], ...]], ...] = (
     (

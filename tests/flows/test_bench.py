@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.bench import contender, machine, product
+from sandbox.bench import commands, contender, kernel_floor, machine, targets
 from sandbox.bench.outcome import BenchRecord
 from tests.engines import Registry
 from tests.flows.scratch import left, play
@@ -28,27 +28,35 @@ def test_every_operation_is_measured_beside_floors_and_peers(
     place: tuple[str, str], registry: Registry, folder: Path
 ) -> None:
     registry.engine(*place)  # the engine is there, its image built
-    options = ["--files", "40", "--rounds", "1", "--against", PEERS[place[0]], "--json"]
+    sizes = ["--files", "100", "--rounds", "1", "--idle", "2", "--tasks", "2", "--filesystem", "xfs"]
+    options = [*sizes, "--against", PEERS[place[0]], "--json"]
     process = play(place[0], folder, "bench", *options)
     answer, told = process.communicate(timeout=280)
     assert process.returncode == 0, told
     document = json.loads(answer)
     assert document.pop("schema") == 1
     record = BenchRecord.model_validate(document)
-    assert (record.engine, record.files, record.bytes, record.rounds) == (place[0], 40, 40 * 10_240, 1)
-    assert [one.name for one in record.operations] == [*contender.STEPS, *product.STEPS]
-    assert [one.name for one in record.floors] == list(machine.FLOORS)
-    for timing in (*record.operations, *record.floors):
+    assert (record.engine, record.files, record.bytes, record.rounds) == (place[0], 100, 100 * 20_480, 1)
+    assert [one.name for one in record.operations] == [*contender.STEPS, *targets.STEPS]
+    assert [one.name for one in record.commands] == list(commands.COMMANDS)
+    unmeasured = {name for one in record.not_measured for name in one.what.split(", ")}
+    floors = [name for name in (*machine.FLOORS, *kernel_floor.FLOORS) if name not in unmeasured]
+    assert [one.name for one in record.floors] == floors
+    for timing in (*record.operations, *record.commands, *record.floors):
         assert 0 < timing.median_ms <= timing.p95_ms
-        many = timing.name in ("exec", "true")
-        assert len(timing.samples_ms) == (contender.EXECS if many else 1), "the round that warms up does not count"
+    times = {one.name: len(one.samples_ms) for one in record.operations}
+    assert (times["exec"], times["create"]) == (contender.EXECS, 1), "the round that warms up does not count"
+    assert record.memory_mib
+    assert (record.crowd.idle, record.crowd.tasks) == (2, 2)
+    assert all(goal.met is not None for goal in record.goals if goal.what in ("exec", "destroy", "diff of A"))
     assert record.machine.cores > 0
-    assert record.machine.filesystem != "unknown"
+    assert (record.machine.filesystem, record.machine.below is None) == ("xfs", False)
     asked = set(PEERS[place[0]].split(","))
     measured = {peer.name for peer in record.peers}
-    assert measured | {one.what for one in record.not_measured} == asked
+    assert measured | unmeasured - set(kernel_floor.FLOORS) == asked
     assert "docker-sdk" in measured or place[0] != "docker"
     for peer in record.peers:
+        assert (peer.failed, peer.lacks) == ((), ())
         assert [one.name for one in peer.operations] == list(contender.STEPS)
         assert [one.operation for one in record.comparisons if one.peer == peer.name] == list(contender.STEPS)
     assert left(folder, told.splitlines()) == []

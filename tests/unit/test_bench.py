@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sandbox.bench import contender
+from sandbox.bench import contender, goals, residents
 from sandbox.bench.content import Content, WrongContent, digest_of, make
-from sandbox.bench.machine import WHO, describe, filesystem_of, measure
-from sandbox.bench.outcome import BenchRecord, Comparison, NotMeasured, Peer, Timing
+from sandbox.bench.machine import FLOORS, WHO, describe, filesystem_of, measure
+from sandbox.bench.outcome import BenchRecord, Comparison, Crowd, NotMeasured, Peer, Timing
 from sandbox.bench.peers import enter
 from sandbox.bench.watch import Stopwatch
-from sandbox.cli.drills import measured
+from sandbox.cli.benchmark import measured
 
 
 @pytest.fixture(scope="module")
 def content(tmp_path_factory: pytest.TempPathFactory) -> Content:
     root = tmp_path_factory.mktemp("content") / "tree"
     root.mkdir()
-    return make(root, 120)
+    return make(root, 200)
 
 
 class Copies:
@@ -32,6 +35,7 @@ class Copies:
     name = "copies"
     workspace = "/workspace"
     exact = True
+    lacks: frozenset[str] = frozenset()
 
     def __init__(self, folder: Path, content: Content) -> None:
         self.folder, self.content, self.made = folder, content, 0
@@ -53,10 +57,10 @@ class Copies:
 
     def rollback(self, box: str, snapshot: str) -> str:
         self.destroy(box)
-        return self.fork(snapshot)
-
-    def fork(self, snapshot: str) -> str:
         return self._copy(Path(snapshot))
+
+    def fork(self, snapshot: str, count: int) -> list[str]:
+        return [self._copy(Path(snapshot)) for _ in range(count)]
 
     def diff(self, box: str) -> frozenset[str]:
         base, now = self.content.root, Path(box)
@@ -67,29 +71,39 @@ class Copies:
     def destroy(self, box: str) -> None:
         shutil.rmtree(box)
 
+    def memory(self, boxes: list[str]) -> int:
+        return (2 << 20) * len(boxes)
+
 
 def test_a_round_times_every_step_in_order(content: Content, tmp_path: Path) -> None:
-    tool, watch, ended = Copies(tmp_path, content), Stopwatch(), []
-    contender.run(tool, content, watch, ended.append)
-    assert watch.samples("copies") == {}, "a round that warms up does not count"
-    watch.counting = True
-    contender.run(tool, content, watch, ended.append)
-    assert set(watch.samples("copies")) == set(contender.STEPS)
-    assert len(watch.samples("copies")["exec"]) == contender.EXECS
-    assert [digest_of(Path(box)) for box in ended] == [content.a.digest] * 2
+    tool, watch = Copies(tmp_path, content), Stopwatch()
+    course = contender.Course(tool, content, watch, strict=True)
+    assert digest_of(Path(course.run())) == content.a.digest
+    assert not any(watch.samples("copies", step) for step in contender.STEPS), "a round that warms up does not count"
+    watch.round = 1
+    assert digest_of(Path(course.run())) == content.a.digest
+    assert {step: len(watch.samples("copies", step)) for step in contender.STEPS} == {
+        step: contender.EXECS if step == "exec" else 1 for step in contender.STEPS
+    }
+    assert watch.samples("copies", contender.MEMORY) == [2.0]
+    assert watch.failures("copies") == {}
 
 
 def _stays(tool: Copies) -> None:
     tool.rollback = lambda box, _snapshot: box  # type: ignore[method-assign]
 
 
+def _goes_to_the_base(tool: Copies) -> None:
+    tool.rollback = lambda _box, _snapshot: tool.create()  # type: ignore[method-assign]
+
+
 def _forks_the_base(tool: Copies) -> None:
-    tool.fork = lambda _snapshot: tool.create()  # type: ignore[method-assign]
+    tool.fork = lambda _snapshot, count: [tool.create() for _ in range(count)]  # type: ignore[method-assign]
 
 
 def _starts_empty(tool: Copies) -> None:
     def create() -> str:
-        (tool.folder / "empty").mkdir()
+        (tool.folder / "empty").mkdir(exist_ok=True)
         return str(tool.folder / "empty")
 
     tool.create = create  # type: ignore[method-assign]
@@ -120,7 +134,8 @@ def _names_one_more(tool: Copies) -> None:
     ("spoil", "says"),
     [
         (_stays, "After rollback_a"),
-        (_forks_the_base, "After rollback_a"),
+        (_goes_to_the_base, "After rollback_a"),
+        (_forks_the_base, "After fork "),
         (_starts_empty, "After create"),
         (_loses_by_snapshot, "After snapshot_a"),
         (_misses_one, "misses 1 files"),
@@ -133,7 +148,55 @@ def test_a_wrong_content_is_an_error_and_no_number(
     tool = Copies(tmp_path, content)
     spoil(tool)
     with pytest.raises(WrongContent, match=says):
-        contender.run(tool, content, Stopwatch(), tool.destroy)
+        contender.Course(tool, content, Stopwatch(), strict=True).run()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "steps"),
+    [
+        (_stays, {"rollback_a"}),
+        (_forks_the_base, {"fork", "fork_16"}),
+        (_misses_one, {"diff_a", "diff_b"}),
+    ],
+)
+def test_another_tool_goes_on_after_a_wrong_content_and_has_no_time_for_it(
+    spoil: Callable[[Copies], None], steps: set[str], content: Content, tmp_path: Path
+) -> None:
+    tool, watch = Copies(tmp_path, content), Stopwatch()
+    watch.round = 1
+    spoil(tool)
+    contender.Course(tool, content, watch, strict=False).run()
+    assert set(watch.failures("copies")) == steps
+    assert all(why.startswith("wrong content: ") for why in watch.failures("copies").values())
+    assert {step for step in contender.STEPS if not watch.samples("copies", step)} == steps
+
+
+def test_another_tool_that_raises_says_what_and_what_needs_it_is_not_tried(content: Content, tmp_path: Path) -> None:
+    def refuse(_box: str) -> str:
+        raise OSError("no room\nnone at all")
+
+    tool, watch = Copies(tmp_path, content), Stopwatch()
+    watch.round = 1
+    tool.snapshot = refuse  # type: ignore[method-assign]
+    with pytest.raises(contender.Broken):
+        contender.Course(tool, content, watch, strict=False).run()
+    failures = watch.failures("copies")
+    assert failures["snapshot_a"] == "raises OSError: none at all"
+    assert failures["rollback_a"] == "there is no snapshot to go to"
+    assert watch.samples("copies", "diff_b"), "what needs no snapshot is measured"
+    with pytest.raises(OSError, match="no room"):
+        contender.Course(tool, content, watch, strict=True).run()
+
+
+def test_what_a_tool_lacks_is_neither_tried_nor_a_failure(content: Content, tmp_path: Path) -> None:
+    tool, watch = Copies(tmp_path, content), Stopwatch()
+    watch.round = 1
+    tool.lacks = frozenset({"fork", "fork_16", "diff_a", "diff_b"})
+    course = contender.Course(tool, content, watch, strict=False)
+    course.end(course.run())
+    assert watch.failures("copies") == {}
+    assert {step for step in contender.STEPS if not watch.samples("copies", step)} == tool.lacks
+    assert watch.samples("copies", contender.MEMORY) == [2.0], "of the one that there is"
 
 
 @pytest.mark.parametrize(
@@ -159,7 +222,7 @@ def test_the_digest_sees_it(spoil: Callable[[Path], object], content: Content, t
 
 def test_the_two_changes_are_what_they_are_said_to_be(content: Content) -> None:
     assert content.bytes == sum(path.stat().st_size for path in content.root.rglob("f*"))
-    assert (len(content.a.paths), len(content.b.paths)) == (6, 60)
+    assert (len(content.a.paths), len(content.b.paths)) == (2, 20)
     assert len({content.base.digest, content.a.digest, content.b.digest}) == 3
     assert [path.name for path in content.root.parent.iterdir()] == ["tree"], "nothing else stays"
 
@@ -173,29 +236,37 @@ def test_median_and_p95_of_samples() -> None:
 
 def test_ratios_are_taken_pair_by_pair() -> None:
     """The medians alone would say 1: every pair says 2 or 0.5."""
-    compared = Comparison.of("exec", "other", [2.0, 20.0, 200.0], [1.0, 10.0, 400.0])
+    compared = Comparison.of("exec", "other", [(2.0, 1.0), (20.0, 10.0), (200.0, 400.0)])
     assert (compared.ratio, compared.pairs, compared.ours_ms, compared.theirs_ms) == (2.0, 3, 20.0, 10.0)
-    with pytest.raises(ValueError, match="shorter"):
-        Comparison.of("exec", "other", [1.0, 2.0], [1.0])
+
+
+def test_a_round_in_which_one_of_two_failed_gives_no_pair() -> None:
+    watch = Stopwatch()
+    for watch.round in (1, 2, 3):
+        watch.note("us", "exec", watch.round)
+        watch.note("them", "exec", watch.round * 10)
+        if watch.round == 2:
+            watch.failed("them", "exec", "wrong content")
+    assert watch.pairs("exec", "us", "them") == [(1, 10), (3, 30)]
+    assert watch.samples("us", "exec") == [1, 2, 3]
 
 
 def test_what_fails_gives_no_sample() -> None:
     watch = Stopwatch()
-    watch.counting = True
+    watch.round = 1
     with pytest.raises(KeyError), watch.timed("us", "step"):
         raise KeyError
-    assert watch.samples("us") == {}
+    assert watch.samples("us", "step") == []
 
 
 def test_the_machine_is_described_and_its_floors_are_measured(content: Content) -> None:
     watch = Stopwatch()
-    watch.counting = True
+    watch.round = 1
     measure(content.root, watch)
-    floors = watch.samples(WHO)
-    assert all(sample > 0 for samples in floors.values() for sample in samples)
-    assert floors["hash"] > floors["walk"]
-    assert not content.root.with_name("copy").exists()
-    machine = describe(content.root)
+    assert all(watch.samples(WHO, floor) and min(watch.samples(WHO, floor)) > 0 for floor in FLOORS)
+    assert [path.name for path in content.root.parent.iterdir()] == ["tree"], "nothing of it stays"
+    machine = describe(content.root, content.root.parent)
+    assert machine.below is None
     asked = ["findmnt", "-n", "-o", "FSTYPE", "-T", str(content.root)]
     assert machine.filesystem == subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
     assert filesystem_of(Path("/proc/self")) == "proc"
@@ -215,23 +286,98 @@ def test_what_can_not_be_had_is_named(content: Content, tmp_path: Path, monkeypa
     ]
 
 
-def test_the_figures_are_shown_to_a_person(content: Content) -> None:
+def recorded(content: Content, **fields: Any) -> BenchRecord:
     timing = Timing.of("exec", "a command", [1.0, 3.0])
+    failed = (NotMeasured(what="rollback_b", why="wrong content: as told"),)
+    peer = Peer(
+        name="other",
+        says="by hand",
+        by_hand=False,
+        operations=(timing,),
+        failed=failed,
+        lacks=("fork",),
+        memory_mib=4.5,
+    )
     record = BenchRecord(
         engine="native",
         image="host",
-        machine=describe(content.root),
-        files=120,
+        machine=describe(content.root, content.root.parent).model_copy(update={"filesystem": "xfs"}),
+        files=200,
         bytes=content.bytes,
         rounds=2,
         operations=(timing,),
-        floors=(Timing.of("walk", "all of it", [0.5]),),
-        peers=(Peer(name="other", says="by hand", operations=(timing,)),),
-        comparisons=(Comparison.of("exec", "other", [1.0, 3.0], [2.0, 3.0]),),
+        memory_mib=1.25,
+        commands=(Timing.of("help", "sandbox --help", [99.0]),),
+        floors=(Timing.of("enter", "setns", [0.5]),),
+        peers=(peer,),
+        comparisons=(Comparison.of("create", "other", [(1.0, 2.0), (3.0, 3.0)]),),
+        crowd=Crowd(idle=0, tasks=4, one_by_one_s=2.0, at_once_s=1.0, throughput=2.0),
+        goals=(),
         not_measured=(NotMeasured(what="bwrap", why="bubblewrap is not installed"),),
         started_at=datetime.now(UTC),
         seconds=1.0,
-    )
-    shown = "\n".join(measured(record))
-    for expected in ("native, image host", "exec     2.0", "walk   0.5", "OTHER", "0.75", "Not measured: bwrap: bubb"):
+    ).model_copy(update=fields)
+    return record.model_copy(update={"goals": tuple(goals.judge(record))})
+
+
+def test_a_goal_is_met_by_what_was_measured_or_it_is_not(content: Content) -> None:
+    verdicts = {goal.what: goal for goal in recorded(content).goals}
+    execs = verdicts["exec"]
+    assert (execs.measured, execs.limit, execs.met, execs.floor, execs.floor_measured) == (2.0, 2, True, "enter", 0.5)
+    assert verdicts["32 tasks at once"].met is True
+    assert verdicts["memory of an idle sandbox"].met is True
+    assert verdicts["create beside the fastest tool"].measured == 0.75
+    assert verdicts["create beside the fastest tool"].met is False
+    assert verdicts["destroy"].met is None, "what was not measured is neither met nor missed"
+    slow = recorded(content, operations=(Timing.of("exec", "", [2.001]),), memory_mib=3.01)
+    verdicts = {goal.what: goal for goal in slow.goals}
+    assert (verdicts["exec"].met, verdicts["memory of an idle sandbox"].met) == (False, False)
+
+
+def test_a_tool_made_by_hand_is_not_the_fastest_tool(content: Content) -> None:
+    record = recorded(content)
+    by_hand = record.peers[0].model_copy(update={"by_hand": True})
+    verdicts = {goal.what: goal for goal in goals.judge(record.model_copy(update={"peers": (by_hand,)}))}
+    assert verdicts["create beside the fastest tool"].met is None
+
+
+@pytest.mark.parametrize(("filesystem", "limit"), [("xfs", 4), ("btrfs", 4), ("ext4", 8)])
+def test_a_snapshot_may_take_longer_where_files_share_no_blocks(content: Content, filesystem: str, limit: int) -> None:
+    record = recorded(content)
+    machine = record.machine.model_copy(update={"filesystem": filesystem})
+    found = [one for one in goals.judge(record.model_copy(update={"machine": machine})) if "change A" in one.what]
+    assert [one.limit for one in found] == [limit]
+
+
+def test_memory_is_that_of_the_processes_that_are_meant() -> None:
+    holds = "import sys, time; x = bytearray(32 << 20); print(flush=True); time.sleep(600)"
+    with subprocess.Popen([sys.executable, "-c", holds, "mark-of-this-test"], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        held = residents.memory(["mark-of-this-test"])
+        below = residents.memory_below(os.getpid())
+        process.kill()
+    assert 32 << 20 <= held < 100 << 20
+    assert below >= held * 0.9
+    assert residents.memory(["mark-of-this-test"]) == 0
+
+
+def test_the_figures_are_shown_to_a_person(content: Content) -> None:
+    shown = "\n".join(measured(recorded(content)))
+    for expected in (
+        "native, image host",
+        "exec     2.0",
+        "help          99.0",
+        "enter  0.5 ",
+        "OTHER",
+        "0.75",
+        "Not measured: bwrap: bubb",
+        "other, rollback_b: wrong content: as told",
+        "other has no fork.",
+        "sandbox                    1.25",
+        "4 tasks: 2.00 s one after the other, 1.00 s at once: 2.00 times the throughput.",
+    ):
         assert expected in shown
+    lines = {line.split("  ")[0]: line for line in shown.splitlines()}
+    assert "NOT MET" in lines["create beside the fastest tool (times of it; needs others by --against)"]
+    assert " met" in lines["exec (median)"]
