@@ -90,7 +90,7 @@ class RestorePoint:
     def keep_content(self, fd: int) -> tuple[bytes, int]:
         """Copy an open file; its SHA-256 and size, which name the copy."""
         draft = self.path / "content" / "draft"
-        with open(fd, "rb", closefd=False) as source, draft.open("xb") as target:
+        with open(fd, "rb", closefd=False) as source, draft.open("x+b") as target:
             sha, size = copy(source, target.fileno())
             if self._sync_each:
                 os.fsync(target.fileno())

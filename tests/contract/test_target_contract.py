@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
+from sandbox.bench.filesystem import made
+from sandbox.bench.machine import filesystem_of
 from sandbox.errors import Drifted, InputError, Locked
 from sandbox.targets import open_target
 from sandbox.targets.base import ApplyRequest, Target
@@ -75,11 +78,24 @@ class DirectoryStage:
         self.world.root.rename(self.world.root.with_name("moved away"))
 
 
-STAGES: dict[str, Callable[[Path], Stage]] = {"directory": DirectoryStage}
+STAGES: dict[str, Callable[[Path], Stage]] = {"directory": DirectoryStage, "directory on XFS": DirectoryStage}
+
+
+@pytest.fixture(scope="module")
+def reflinks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder on XFS, where files can share their blocks: other code copies there."""
+    told: list[str] = []
+    with made("xfs", tmp_path_factory.mktemp("xfs"), told.append) as folder:
+        assert (filesystem_of(folder), told) == ("xfs", [])
+        yield folder
 
 
 @pytest.fixture(params=sorted(STAGES))
 def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Stage:
+    if request.param.endswith("XFS"):
+        if os.geteuid() != 0:
+            pytest.skip("it takes root to mount a file system")
+        tmp_path = Path(tempfile.mkdtemp(dir=request.getfixturevalue("reflinks")))
     return STAGES[request.param](tmp_path)
 
 
