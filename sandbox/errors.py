@@ -3,7 +3,8 @@
     SandboxError                     1   a bug here, unless a subclass says better
     ├── InputError                   2   what was asked can't be done as asked
     │   ├── ConfigError              2   a file in --config is wrong (names file and line)
-    │   └── NotFound                 2   no such sandbox, snapshot, change, image, path …
+    │   ├── NotFound                 2   no such sandbox, snapshot, change, image, path …
+    │   └── OverLimit                2   a sandbox holds more than its limits allow (a run fails with 4)
     ├── JournalError                 2   the journal can't be read or written; nothing was recorded
     ├── Refused                      3   policy says no
     ├── TaskFailed                   4   a command or a check failed; rolled back
@@ -65,6 +66,12 @@ class NotFound(InputError):
     """The named thing does not exist."""
 
     kind = "not_found"
+
+
+class OverLimit(InputError):
+    """A sandbox holds more than its limits allow; in a run, that is the agent's failure."""
+
+    kind = "over_limit"
 
 
 class JournalError(SandboxError):

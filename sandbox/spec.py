@@ -80,6 +80,12 @@ class Limits(Spec):
     cpus: float = Field(default=1.0, gt=0)
     memory_mb: int = Field(default=1024, ge=16)
     pids: int = Field(default=512, ge=8)
+    disk_mb: int = Field(default=10240, ge=1)
+    """MiB that it may write, by the sizes of files, holes included: in all, in one file, and in one change set."""
+    files: int = Field(default=500_000, ge=1)
+    """Files, directories and links that it may make, and that one change set may touch."""
+    output_mb: int = Field(default=256, ge=1)
+    """MiB that one command may print."""
     timeout_s: float = Field(default=1800, gt=0)
     """For one step of a task."""
 

@@ -26,6 +26,7 @@ def create(
     memory_mb: Annotated[int | None, typer.Option("--memory", metavar="MB", help="At least 16.")] = None,
     cpus: Annotated[float | None, typer.Option(metavar="N", help="As in 0.5.")] = None,
     pids: Annotated[int | None, typer.Option(metavar="N", help="How many processes at most.")] = None,
+    disk_mb: Annotated[int | None, typer.Option(metavar="MIB", help="How much it may write.")] = None,
     key: SignedBy = None,
     json: Json = False,
 ) -> None:
@@ -40,7 +41,7 @@ def create(
         raise InputError(f"--network is none or full, not {network!r}.", "none cuts it off from everything.")
     from sandbox.spec import Limits
 
-    given = {"memory_mb": memory_mb, "cpus": cpus, "pids": pids}
+    given = {"memory_mb": memory_mb, "cpus": cpus, "pids": pids, "disk_mb": disk_mb}
     limits = Limits.model_validate({name: value for name, value in given.items() if value is not None})
     with session.manager() as manager:
         box = manager.create(
@@ -105,7 +106,10 @@ def _sandbox(record: SandboxRecord) -> Iterator[str]:
         ("status", record.status),
         ("engine", record.engine),
         ("image", f"{record.image} ({record.image_digest[:12]})"),
-        ("limits", f"{limits.cpus:g} CPUs, {limits.memory_mb} MiB, {limits.pids} processes"),
+        (
+            "limits",
+            f"{limits.cpus:g} CPUs, {limits.memory_mb} MiB, {limits.pids} processes, {limits.disk_mb} MiB of disk",
+        ),
         ("network", record.network),
         ("launcher", record.launcher),
         ("created", moment(record.created_at)),

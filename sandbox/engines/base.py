@@ -9,7 +9,7 @@ process can use them: nothing here lives in memory only.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -128,7 +128,8 @@ class ExecResult:
     timed_out: bool = False
     cancelled: bool = False
     limit: str | None = None
-    """`memory` where the kernel is known to have killed something for it during the command."""
+    """`memory` where the kernel is known to have killed something for it during the command; `disk`, `files` or
+    `output` where the manager ended it for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +180,18 @@ class ChangesRequest:
 
 Candidate = tuple[bytes, Entry | None]
 """A path relative to the placement and its state now; None: it is gone, with all that was below it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a sandbox has written since it was made, or was last rolled back."""
+
+    bytes: int
+    """Sizes of files, holes included; a file that is changed counts whole."""
+    files: int | None
+    """Files, directories, links; None where the engine can't tell without reading all of it."""
+    free: int | None
+    """Bytes free where it writes; None where that is out of sight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,11 +248,14 @@ class Engine(Protocol):
     def discard(self, snapshot: str) -> None:
         """Forget a snapshot; its space is freed once no sandbox stands on it. Unknown ids are ignored."""
 
-    def changes(self, request: ChangesRequest) -> Iterator[Candidate]:
+    def changes(self, request: ChangesRequest) -> Generator[Candidate, None, None]:
         """Every path that differs from the tree, in depth-first order; paths that do not may come too.
 
-        Files have been read once, through the sink, which gave their digest.
+        Files have been read once, through the sink, which gave their digest. Close it where you stop before its end.
         """
+
+    def usage(self, sandbox: str) -> Usage:
+        """What it has written; a good estimate while it goes on writing. Raises NotFound."""
 
     def watch_root(self, sandbox: str) -> Path | None:
         """The sandbox's root as this host sees it, for file events; None where it can't be seen."""

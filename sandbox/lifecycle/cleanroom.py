@@ -16,7 +16,7 @@ from pathlib import Path
 from sandbox import durable
 from sandbox.engines.base import ExecRequest
 from sandbox.errors import Conflict, SandboxError
-from sandbox.lifecycle import sessions
+from sandbox.lifecycle import bounds, sessions
 from sandbox.lifecycle.context import Context
 from sandbox.lifecycle.events import CheckFinished, CheckStarted, OnEvent, Output
 from sandbox.lifecycle.sealing import Sealed, SealedTarget
@@ -111,14 +111,8 @@ def _check_one(
         on_event(Output(stream, data))
 
     try:
-        result = ctx.engine_of(clean).exec(
-            ExecRequest(
-                sandbox=clean.sandbox,
-                command=one.run,
-                timeout_s=one.timeout_s,
-                on_output=keep,
-            )
-        )
+        request = ExecRequest(sandbox=clean.sandbox, command=one.run, timeout_s=one.timeout_s, on_output=keep)
+        result = bounds.execute(ctx.engine_of(clean), request, clean.limits)
     finally:
         sessions.destroy(ctx, clean.sandbox)
     printed = b"".join(output)

@@ -8,15 +8,16 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 
 from sandbox.engines.base import Candidate, ChangesRequest, Placement, Sink
+from sandbox.lifecycle.bounds import Bounded
 from sandbox.lifecycle.context import Context
 from sandbox.records import EntryChange, PlacedBase, SandboxRecord, TargetDelta
 from sandbox.spec import TargetSpec
 from sandbox.trees.bases import StoredBase
-from sandbox.trees.changes import net, predict
+from sandbox.trees.changes import net
 from sandbox.trees.entry import Change, Entry, path_text
-from sandbox.trees.manifest import fingerprint
 from sandbox.trees.patterns import Patterns
 
 
@@ -32,12 +33,19 @@ def hash_only(path: bytes, chunks: Iterable[bytes]) -> tuple[bytes, int]:  # noq
 def differences(
     ctx: Context, record: SandboxRecord, placed: PlacedBase, *, origin: str, sink: Sink = hash_only
 ) -> tuple[Change, ...]:
-    """What differs from one base in a sandbox or a snapshot of it (`origin`), in the target's own terms."""
+    """What differs from one base in a sandbox or a snapshot of it (`origin`), in the target's own terms.
+
+    Raises OverLimit for a difference beyond the sandbox's limits.
+    """
     base = ctx.bases.get(placed.base)
     ignored = Patterns(ctx.target(placed.target).spec.ignore)
-    request = ChangesRequest(origin=origin, placement=Placement(placed.path, base.tree), sink=sink)
-    candidates = ctx.engine_of(record).changes(request)
-    return net(base.entries(), _in_target_view(candidates, base, ignored))
+    bounded = Bounded(sink, record.limits)
+    request = ChangesRequest(origin=origin, placement=Placement(placed.path, base.tree), sink=bounded)
+    with closing(ctx.engine_of(record).changes(request)) as found:
+        candidates = list(_in_target_view(bounded.candidates(found), base, ignored))
+    named = {path for path, _ in candidates}
+    emptied = {path for path, entry in candidates if entry is None or entry.kind != "dir"}
+    return net(base.entries_among(named, emptied), candidates)
 
 
 def _in_target_view(candidates: Iterable[Candidate], base: StoredBase, ignored: Patterns) -> Iterator[Candidate]:
@@ -70,7 +78,7 @@ def delta(
         kind=spec.kind,
         identity=identity,
         base=base.fingerprint,
-        predicted=predicted or fingerprint(predict(base.entries(), changes)),
+        predicted=predicted or base.predicted(changes),
         added=ops.count("added"),
         modified=ops.count("modified"),
         deleted=ops.count("deleted"),

@@ -112,7 +112,10 @@ def _unused_bases(ctx: Context) -> list[StoredBase]:
     for change in ctx.ledger.find(CHANGE, StoredChange):
         if not _is_over(change):
             used |= {delta.base for delta in change.targets}
-    return [base for base in ctx.bases.list() if base.fingerprint not in used]
+    there = ctx.bases.list()
+    used |= {base.under.name[:64] for base in there if base.under is not None and base.fingerprint in used}
+    # Layers before what they lie over, which stays as long as one of them does.
+    return sorted((base for base in there if base.fingerprint not in used), key=lambda base: base.under is None)
 
 
 def _size(path: Path) -> int:

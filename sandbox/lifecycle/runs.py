@@ -16,9 +16,9 @@ from pathlib import Path
 
 from sandbox.clock import fresh_id
 from sandbox.engines.base import ExecRequest, ExecResult
-from sandbox.errors import in_words
+from sandbox.errors import OverLimit, in_words
 from sandbox.governance import Part
-from sandbox.lifecycle import parts, proposing, sessions
+from sandbox.lifecycle import bounds, parts, proposing, sessions
 from sandbox.lifecycle.context import RUN, Context
 from sandbox.lifecycle.differences import differences
 from sandbox.lifecycle.events import (
@@ -95,7 +95,10 @@ def _attempts(
         for attempt in range(1, task.attempts + 1):
             on_event(AttemptStarted(attempt, task.attempts))
             _update(ctx, record.run, "run.attempt", attempts=attempt)
-            outcome = _attempt(ctx, task, record.run, box, start, on_event)
+            try:
+                outcome = _attempt(ctx, task, record.run, box, start, on_event)
+            except OverLimit as error:
+                outcome = Outcome(failure=Failure(step="limits", reason=error.says))
             if outcome.failure is None:
                 return _concluded(ctx, record.run, outcome), outcome.change
             undone = sessions.rollback(ctx, box.sandbox, start)
@@ -157,8 +160,8 @@ def _why_failed(result: ExecResult, task: TaskSpec) -> str:
         return f"timed out after {task.limits.timeout_s:g} s"
     if result.exit_code == 0:
         return ""
-    if result.limit == "memory":
-        return f"needed more than its {task.limits.memory_mb} MiB of memory"
+    if result.limit:
+        return bounds.words(result.limit, task.limits)
     return f"exit code {result.exit_code}"
 
 
@@ -232,6 +235,8 @@ def propose_by_hand(
     ctx.ledger.put(RUN, record.run, record, event="run.started", actor=ctx.launcher, sandbox=box.sandbox)
     try:
         outcome = proposing.propose(ctx, box, run=record.run, asked="", checks=checks, on_event=on_event)
+    except OverLimit as error:
+        outcome = Outcome(failure=Failure(step="limits", reason=error.says))
     except BaseException as error:
         failed = Failure(step="propose", reason=in_words(error))
         _end(ctx, record.run, status="interrupted", failure=failed)

@@ -18,6 +18,7 @@ from sandbox import durable
 from sandbox.clock import fresh_id
 from sandbox.engines.base import SnapshotRequest
 from sandbox.errors import Conflict
+from sandbox.lifecycle import bounds
 from sandbox.lifecycle.context import Context
 from sandbox.lifecycle.differences import delta, differences
 from sandbox.records import SandboxRecord, StoredChange, TargetDelta
@@ -68,6 +69,7 @@ def seal(ctx: Context, record: SandboxRecord) -> Sealed:
     (directory / OWNER).write_text(ctx.owner.name)
     engine, instant = ctx.engine_of(record), fresh_id("snap")
     try:
+        bounds.check(engine, record.sandbox, record.limits)
         engine.snapshot(SnapshotRequest(record.sandbox, instant))
         try:
             return _copy_out(ctx, record, change, directory, instant)

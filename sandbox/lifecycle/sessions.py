@@ -25,7 +25,7 @@ from sandbox.engines.base import (
 )
 from sandbox.errors import InputError
 from sandbox.governance import Part
-from sandbox.lifecycle import parts
+from sandbox.lifecycle import bounds, parts
 from sandbox.lifecycle.context import SANDBOX, SNAPSHOT, Context
 from sandbox.records import (
     DestroyRecord,
@@ -182,7 +182,7 @@ def execute(ctx: Context, request: ExecRequest, *, key: Path | None = None) -> E
             if request.on_output:
                 request.on_output(stream, data)
 
-        result = ctx.engine_of(record).exec(replace(request, on_output=keep))
+        result = bounds.execute(ctx.engine_of(record), replace(request, on_output=keep), record.limits)
         ended = "timed out" if result.timed_out else f"exit code {result.exit_code}"
         log.write(f"[{ended}, {result.seconds:.3f} s]\n".encode())
     return result
@@ -193,6 +193,7 @@ def snapshot(ctx: Context, sandbox: str, label: str | None = None) -> SnapshotRe
     record = ctx.living(sandbox)
     started = time.monotonic()
     name = fresh_id("snap")
+    bounds.check(ctx.engine_of(record), sandbox, record.limits)
     ctx.engine_of(record).snapshot(SnapshotRequest(sandbox, name))
     taken = SnapshotRecord(
         snapshot=name,

@@ -17,18 +17,21 @@ import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from sandbox import durable, faults
+from sandbox import faults
 from sandbox.errors import Conflict, InputError, NotFound, SandboxError
-from sandbox.trees.building import Blobs, Built, Capture, OnProgress, derive
+from sandbox.trees import building, layering
+from sandbox.trees.building import Blobs, Built, Capture
 from sandbox.trees.entry import Change
 from sandbox.trees.patterns import Patterns
 from sandbox.trees.removal import remove_tree
 from sandbox.trees.scan import all_known
 from sandbox.trees.stat_cache import Known, StatCache, read_cache
-from sandbox.trees.stored import Meta, StoredBase, boot_id, is_whole
-from sandbox.trees.walk import Walk, opened
+from sandbox.trees.stored import Meta, OnProgress, StoredBase, boot_id, is_whole
+from sandbox.trees.updating import TooMuch, Update
+from sandbox.trees.walk import Walk, has_local_clock, opened
 from sandbox.trees.writer import privileged
 
 __all__ = ["BaseStore", "Blobs", "OnProgress", "StoredBase"]
@@ -64,24 +67,48 @@ class BaseStore:
         with opened(source) as fd, _room(self._root, lambda: _bytes_needed(fd, ignore)), ExitStack() as stack:
             known = stack.enter_context(cache.known())
             base = self._usable(known.fingerprint)
-            if base is not None and _try_all_known(fd, ignore, known):
-                return base
-            previous = Built(base.fingerprint, base.owner, base.owner, base.directory) if base is not None else None
+            if base is not None:
+                work = stack.enter_context(self._workplace())
+                try:
+                    return self._updated(work, base, cache, Update(work, base, on_progress), (fd, ignore, known))
+                except (Conflict, TooMuch):
+                    known.rewind()
+            previous: Built | StoredBase | None = base
             trouble = Conflict("The directory changes faster than it can be read.", "Stop what writes to it.")
             for attempt in range(_ATTEMPTS):
-                known.rewind()
                 work = stack.enter_context(self._workplace())
                 try:
                     built = Capture(work, previous, on_progress).run(fd, ignore, known)
                     fresh = stack.enter_context(read_cache(built.cache))
-                    if all_known(fd, ignore, fresh, even_racy=True):
+                    if _at_one_instant(fd, ignore, fresh, racy=built.racy):
                         cache.adopt(built.cache)
                         return self._place(built)
                     known, previous = fresh, built
                 except Conflict as error:
                     trouble = error
+                    known.rewind()
                 time.sleep(0.02 * attempt)
             raise trouble
+
+    def _updated(
+        self, work: Path, base: StoredBase, cache: StatCache, update: Update, target: tuple[int, Patterns, Known]
+    ) -> StoredBase:
+        """What `base`, which the cache speaks of, has become. Raises TooMuch where a whole base is the better way, and
+        Conflict where the target was not as it was read at one instant."""
+        entries = Meta.read(base.directory).entries
+        found = update.run(*target, layering.most_changes(entries))
+        if found.cache is None:
+            return base
+        with read_cache(found.cache) as fresh:
+            if not _at_one_instant(*target[:2], fresh, racy=found.racy):
+                raise Conflict("The directory changed while it was read.", "Stop what writes to it.")
+        there = self._usable(found.fingerprint)
+        if there is not None:
+            cache.adopt(found.cache)
+            return there
+        built = building.update(work, base, found, entries)
+        cache.adopt(found.cache)
+        return self._place(built)
 
     def derive(self, base: StoredBase, changes: Sequence[Change], blobs: Blobs) -> StoredBase:
         """The base with the changes made to it: what a clean room starts from. Unchanged files are shared on disk.
@@ -91,7 +118,7 @@ class BaseStore:
         """
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _room(self._root, lambda: _bytes_changed(changes)), self._workplace() as work:
-            return self._place(derive(work, base, changes, blobs))
+            return self._place(building.derive(work, base, changes, blobs))
 
     def get(self, fingerprint: str) -> StoredBase:
         """A base that is there. Raises NotFound where there is none, or none that is of use any more."""
@@ -108,12 +135,14 @@ class BaseStore:
         return tuple(base for base in bases if base is not None)
 
     def remove(self, fingerprint: str) -> None:
-        """Forget a base, in all its forms; an unknown one is ignored. No sandbox may stand on it any more."""
+        """Forget a base, in all its forms; an unknown one is ignored. No sandbox may stand on it any more. One that
+        another base is a layer over stays."""
         if not self._root.is_dir():
             return
         with self._shared():
+            carrying = {base.under for base in self.list()}
             for name in os.listdir(self._root):
-                if (match := _NAME.fullmatch(name)) and match[1] == fingerprint:
+                if (match := _NAME.fullmatch(name)) and match[1] == fingerprint and self._root / name not in carrying:
                     self._retire(self._root / name)
 
     def sweep(self) -> tuple[str, ...]:
@@ -143,19 +172,21 @@ class BaseStore:
     def _load(self, directory: Path) -> StoredBase:
         meta = Meta.read(directory)
         fingerprint = directory.name[:64]
-        base = StoredBase(fingerprint, meta.owner, directory)
+        under = self._load(self._root / meta.under).directory if meta.under else None
+        base = StoredBase(fingerprint, meta.owner, directory, under)
         if privileged() and not meta.complete:
             raise NotFound(f"The base {fingerprint[:12]} was captured without root and lacks owners.", _AGAIN)
         if meta.boot != boot_id():
-            if not is_whole(base):
+            whole = is_whole(base) if under is None else layering.is_whole(base.layers[0], base.owner, base.layer())
+            if not whole:
                 raise NotFound(f"The base {fingerprint[:12]} was damaged when the machine went down.", _AGAIN)
-            Meta(meta.owner, meta.complete, boot_id()).write(directory)
+            replace(meta, boot=boot_id()).write(directory)
         return base
 
     def _place(self, built: Built) -> StoredBase:
         """Put a built base in its place, or take the equal one that somebody put there meanwhile."""
-        Meta(built.owner, privileged(), boot_id()).write(built.directory)
-        durable.sync_directory(built.directory)
+        under = built.under.name if built.under is not None else ""
+        Meta(built.owner, privileged(), boot_id(), built.entries, under).write(built.directory)
         final = self._root / _directory_name(built)
         faults.reached("base.built")
         while True:
@@ -168,9 +199,8 @@ class BaseStore:
                     return there
                 self._retire(final)
                 continue
-            durable.sync_directory(self._root)
             faults.reached("base.placed")
-            return StoredBase(built.fingerprint, built.owner, final)
+            return StoredBase(built.fingerprint, built.owner, final, built.under)
 
     def _retire(self, directory: Path) -> None:
         going = self._root / f"{_REMOVING}{secrets.token_hex(8)}"
@@ -209,11 +239,13 @@ class BaseStore:
 _AGAIN = "Capture the target again."
 
 
-def _try_all_known(fd: int, ignore: Patterns, known: Known) -> bool:
-    try:
-        return all_known(fd, ignore, known)
-    except Conflict:
-        return False
+def _at_one_instant(fd: int, ignore: Patterns, fresh: Known, *, racy: bool) -> bool:
+    """Whether there was a moment at which the target was, as a whole, as a pass has read it.
+
+    Where nothing that was read had changed just before, nor since, that is the moment at which the pass began, as far
+    as the clock of the file system is the one that we go by. Else a second walk tells: the moment lies between.
+    """
+    return (not racy and has_local_clock(fd)) or all_known(fd, ignore, fresh, even_racy=True)
 
 
 def _directory_name(built: Built) -> str:

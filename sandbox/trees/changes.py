@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sandbox.errors import Conflict, SandboxError
-from sandbox.trees.entry import ROOT, Change, Entry, parent_of, path_text, sort_key
+from sandbox.trees.entry import ROOT, Change, Entry, order_key, parent_of, path_text, sort_key
 
 Candidate = tuple[bytes, Entry | None]
 """A path and its state now; None: it is gone, with all that was below it."""
@@ -65,9 +65,7 @@ def predict(base: Iterable[Entry], changes: Sequence[Change]) -> Iterator[Entry]
     for old, path in _merge_paths(base, sorted(pending, key=sort_key)):
         change = pending.get(path)
         if change is not None and change.before != old:
-            raise Conflict(
-                f"{path_text(path)!r} is not what the change set was made from.", "Make the change set anew."
-            )
+            raise _unlike(path)
         new = change.after if change is not None else old
         if new is None:
             continue
@@ -75,10 +73,87 @@ def predict(base: Iterable[Entry], changes: Sequence[Change]) -> Iterator[Entry]
         while parents and key[: len(parents[-1])] != parents[-1]:
             parents.pop()
         if path != ROOT and (not parents or len(parents[-1]) != len(key) - 1):
-            raise Conflict(f"{path_text(path)!r} would be in something that is no directory.")
+            raise _homeless(path)
         if new.kind == "dir":
             parents.append(key)
         yield new
+
+
+def predicted(base: Iterable[tuple[bytes, bytes]], changes: Sequence[Change]) -> Iterator[bytes]:
+    """`predict` on paths and canonical bytes, in and out: what the changes leave alone is not decoded."""
+    pending = {change.path: change for change in changes}
+    if len(pending) != len(changes):
+        raise Conflict("The change set names one path twice.")
+    new = sorted((change for change in changes if change.before is None), key=lambda change: order_key(change.path))
+    homes = _Homes(new)
+    at = 0
+    for path, canonical in base:
+        if at < len(new):
+            key = order_key(path)
+            while at < len(new) and order_key(new[at].path) < key:
+                yield from homes.taken(new[at])
+                at += 1
+        change = pending.get(path)
+        if change is None:
+            homes.left_alone(path, canonical)
+            yield canonical
+        elif change.before is None or change.before.canonical() != canonical:
+            raise _unlike(path)
+        else:
+            del pending[path]
+            yield from homes.taken(change)
+    for change in new[at:]:
+        yield from homes.taken(change)
+    if missing := next((path for path, change in pending.items() if change.before is not None), None):
+        raise _unlike(missing)
+
+
+class _Homes:
+    """Whether each entry of a prediction ends up in a directory; asked in depth-first order."""
+
+    def __init__(self, new: Iterable[Change]) -> None:
+        self._wanted = {parent_of(change.path): False for change in new}
+        self._closed: bytes | None = None
+        """What the path of everything begins with that lay in what is no directory any more."""
+
+    def left_alone(self, path: bytes, canonical: bytes) -> None:
+        """Raises Conflict where what it lay in is gone."""
+        if self._closed is not None and path.startswith(self._closed):
+            raise _homeless(path)
+        if path in self._wanted:
+            self._wanted[path] = canonical.startswith(b"dir\0")
+
+    def taken(self, change: Change) -> Iterator[bytes]:
+        """What is there after the change, if anything. Raises Conflict where that has no home."""
+        path, before, after = change
+        closed = self._closed is not None and path.startswith(self._closed)
+        if after is not None and (closed or not self._wanted.get(parent_of(path), True)) and path != ROOT:
+            raise _homeless(path)
+        is_directory = after is not None and after.kind == "dir"
+        if path in self._wanted:
+            self._wanted[path] = is_directory
+        if before is not None and before.kind == "dir" and not is_directory and not closed:
+            self._closed = b"" if path == ROOT else path + b"/"
+        if after is not None:
+            yield after.canonical()
+
+
+def composed(first: Sequence[Change], then: Sequence[Change]) -> tuple[Change, ...]:
+    """One list of changes for two, the second of which starts from what the first leads to; in depth-first order."""
+    steps = {change.path: change for change in first}
+    for change in then:
+        known = steps.get(change.path)
+        steps[change.path] = Change(change.path, known.before if known else change.before, change.after)
+    different = (change for change in steps.values() if change.before != change.after)
+    return tuple(sorted(different, key=lambda change: order_key(change.path)))
+
+
+def _unlike(path: bytes) -> Conflict:
+    return Conflict(f"{path_text(path)!r} is not what the change set was made from.", "Make the change set anew.")
+
+
+def _homeless(path: bytes) -> Conflict:
+    return Conflict(f"{path_text(path)!r} would be in something that is no directory.")
 
 
 @dataclass(slots=True)

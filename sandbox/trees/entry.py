@@ -81,6 +81,11 @@ def sort_key(path: bytes) -> tuple[bytes, ...]:
     return () if path == ROOT else tuple(path.split(b"/"))
 
 
+def order_key(path: bytes) -> bytes:
+    """The same order as one string of bytes, quicker to make and to compare: no name contains NUL."""
+    return b"" if path == ROOT else path.replace(b"/", b"\0")
+
+
 def parent_of(path: bytes) -> bytes:
     """The directory that holds `path`; the root holds its first level."""
     return path.rpartition(b"/")[0] or ROOT

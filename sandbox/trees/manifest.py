@@ -12,9 +12,10 @@ import mmap
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Self
 
 from sandbox.errors import SandboxError
-from sandbox.trees.entry import KINDS, Entry, path_text, sort_key
+from sandbox.trees.entry import KINDS, Entry, order_key, path_text
 
 HEADER = b"sandbox-manifest 1\n"
 FIELDS = 8
@@ -22,6 +23,14 @@ FIELDS = 8
 
 _HEX = 64
 _CHUNK = 1 << 20
+
+
+def fingerprint_of(entries: Iterable[bytes]) -> str:
+    """The fingerprint of entries given by their canonical bytes, in an order that the caller vouches for."""
+    sha = hashlib.sha256(HEADER)
+    for data in entries:
+        sha.update(data)
+    return sha.hexdigest()
 
 
 def fingerprint(entries: Iterable[Entry]) -> str:
@@ -40,21 +49,71 @@ def write(path: Path, entries: Iterable[Entry]) -> str:
     return write_canonical(path, (entry.canonical() for entry in ordered(entries)))
 
 
-def write_canonical(path: Path, entries: Iterable[bytes]) -> str:
+def write_canonical(path: Path, entries: Iterable[bytes], *, durable: bool = True) -> str:
     """The same for entries given by their canonical bytes, in an order that the caller vouches for."""
-    sha = hashlib.sha256()
     with path.open("xb", buffering=_CHUNK) as file:
-        for data in (HEADER, *entries):
+        sha = hashlib.sha256(HEADER)
+        file.write(HEADER)
+        for data in entries:
             sha.update(data)
             file.write(data)
         file.write(sha.hexdigest().encode())
         file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            os.fsync(file.fileno())
     return sha.hexdigest()
+
+
+class Edited:
+    """A manifest file in the making that is equal to an old one but in places. A context manager; not durable."""
+
+    def __init__(self, old: Path, new: Path) -> None:
+        """Raises SandboxError where the old one is damaged."""
+        self._end = _verified_end(old)
+        self._old = old.open("rb")
+        self._new = new.open("xb", buffering=_CHUNK)
+        self._sha = hashlib.sha256()
+        self.add(HEADER)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._old.close()
+        self._new.close()
+
+    def copy(self, start: int, stop: int | None = None) -> None:
+        """Take the old one's bytes over between two offsets, or up to the end of its entries."""
+        left = (self._end if stop is None else stop) - start
+        self._old.seek(start)
+        while left > 0 and (data := self._old.read(min(_CHUNK, left))):
+            left -= len(data)
+            self.add(data)
+
+    def add(self, data: bytes) -> None:
+        """Put an entry's canonical bytes there, in an order that the caller vouches for."""
+        self._sha.update(data)
+        self._new.write(data)
+
+    def finish(self) -> str:
+        """All is there; its fingerprint."""
+        self._new.write(self._sha.hexdigest().encode())
+        self._new.close()
+        return self._sha.hexdigest()
 
 
 def read(path: Path) -> Iterator[Entry]:
     """The entries of a manifest file, in order. Raises SandboxError before the first of them where it is damaged."""
+    return map(decode, _fields(path))
+
+
+def read_canonical(path: Path) -> Iterator[tuple[bytes, bytes]]:
+    """The same as paths and canonical bytes: what goes through a whole tree and looks at a few of its entries decodes
+    those alone."""
+    return ((fields[FIELDS - 1], b"\0".join(fields) + b"\0") for fields in _fields(path))
+
+
+def _fields(path: Path) -> Iterator[list[bytes]]:
     end = _verified_end(path)
     with path.open("rb") as file:
         file.seek(len(HEADER))
@@ -67,7 +126,7 @@ def read(path: Path) -> Iterator[Entry]:
             fields[:0] = rest
             whole = (len(fields) - 1) // FIELDS * FIELDS
             for start in range(0, whole, FIELDS):
-                yield decode(fields[start : start + FIELDS])
+                yield fields[start : start + FIELDS]
             rest = fields[whole:]
 
 
@@ -97,6 +156,11 @@ def stored_fingerprint(path: Path) -> str:
         return file.read().decode("ascii")
 
 
+def decoded(canonical: bytes) -> Entry:
+    """An entry from its canonical bytes. Raises SandboxError for anything else."""
+    return decode(canonical.split(b"\0")[:FIELDS])
+
+
 def decode(fields: Sequence[bytes]) -> Entry:
     """An entry from the fields of its canonical bytes. Raises SandboxError for anything else."""
     try:
@@ -120,9 +184,9 @@ def decode(fields: Sequence[bytes]) -> Entry:
 
 def ordered(entries: Iterable[Entry]) -> Iterator[Entry]:
     """The same entries. Raises SandboxError where they are not in strict depth-first order."""
-    last: tuple[bytes, ...] | None = None
+    last: bytes | None = None
     for entry in entries:
-        key = sort_key(entry.path)
+        key = order_key(entry.path)
         if last is not None and key <= last:
             raise SandboxError(f"The entry {path_text(entry.path)!r} is out of order or there twice.")
         last = key

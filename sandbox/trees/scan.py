@@ -22,12 +22,12 @@ from typing import NamedTuple, Protocol
 
 from sandbox.errors import Conflict, SandboxError
 from sandbox.trees.entry import KIND_OF, Entry, path_text
-from sandbox.trees.manifest import FIELDS, decode
+from sandbox.trees.manifest import decoded
 from sandbox.trees.patterns import Patterns
 from sandbox.trees.stat_cache import Known, Memory, Notes, StatCache
 from sandbox.trees.walk import Walk, opened, refuse
 
-__all__ = ["Item", "Sink", "StatCache", "Take", "chunks", "items", "read_xattrs", "scan", "unchanged"]
+__all__ = ["Item", "Sink", "StatCache", "Take", "chunks", "items", "read_entry", "read_xattrs", "scan", "unchanged"]
 
 CAPABILITY = b"security.capability"
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -91,6 +91,8 @@ def all_known(root_fd: int, ignore: Patterns, known: Known, *, even_racy: bool =
     """Whether a walk finds exactly what is known, in the same state."""
     walk = Walk(root_fd, ignore)
     for path, found in walk:
+        if known.is_next(path, found):
+            continue
         memory = known.find(path, found, even_racy=even_racy)
         if memory is None or not (memory.current or _same_directory(walk, path, found, memory)):
             return False
@@ -115,11 +117,11 @@ def items(
     """The entries of a walk. What is known and accepted by `reuse` is not read again; all is noted."""
     for path, found in walk:
         memory = known.find(path, found)
-        entry = decode(memory.canonical.split(b"\0")[:FIELDS]) if memory is not None and memory.current else None
+        entry = decoded(memory.canonical) if memory is not None and memory.current else None
         if memory is not None and entry is not None and reuse(entry, found):
             item = Item(entry, found, True, memory.canonical)
         else:
-            read = _read(walk, path, found, take)
+            read = read_entry(walk, path, found, take)
             if read is None:
                 continue
             item = Item(read[0], read[1], False, read[0].canonical())
@@ -168,7 +170,7 @@ def _through(sink: Sink) -> Take:
     return take
 
 
-def _read(walk: Walk, path: bytes, found: os.stat_result, take: Take) -> tuple[Entry, os.stat_result] | None:
+def read_entry(walk: Walk, path: bytes, found: os.stat_result, take: Take) -> tuple[Entry, os.stat_result] | None:
     """The entry as it is now and the state that it was in; None where it vanished."""
     if stat.S_ISDIR(found.st_mode):
         return _entry(path, found, xattrs=_xattrs_of(path, walk.fd)), found

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from sandbox import durable
 from sandbox.errors import InputError, NotFound, SandboxError
-from sandbox.trees.entry import Change, Entry, path_text, sort_key
+from sandbox.trees.entry import Change, Entry, order_key, path_text
 from sandbox.trees.manifest import FIELDS, decode
 
 if TYPE_CHECKING:
@@ -119,10 +119,15 @@ class SealedBlobs:
 
 def write_changes(path: Path, changes: Sequence[Change]) -> str:
     """Store the list, durable when it returns; its digest. A list that is there already is replaced at once."""
+    data = encoded(changes)
+    durable.write(path, data)
+    return hashlib.sha256(data[:-32]).hexdigest()
+
+
+def encoded(changes: Sequence[Change]) -> bytes:
+    """The list as it is stored."""
     data = _encode(changes)
-    sealed = hashlib.sha256(data)
-    durable.write(path, data + sealed.digest())
-    return sealed.hexdigest()
+    return data + hashlib.sha256(data).digest()
 
 
 def read_changes(path: Path) -> tuple[Change, ...]:
@@ -145,9 +150,9 @@ def changes_digest(changes: Sequence[Change]) -> str:
 def _encode(changes: Sequence[Change]) -> bytes:
     """The canonical bytes: per change which sides it has (1 before, 2 after, 3 both), then each side's entry."""
     parts = [_HEADER]
-    last: tuple[bytes, ...] | None = None
+    last: bytes | None = None
     for change in changes:
-        key = sort_key(change.path)
+        key = order_key(change.path)
         sides = [side for side in (change.before, change.after) if side is not None]
         if not sides or any(side.path != change.path for side in sides) or (last is not None and key <= last):
             raise SandboxError(f"The change of {path_text(change.path)!r} is out of order or not of one path.")

@@ -18,24 +18,27 @@ import os
 import secrets
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from sandbox.trees.entry import sort_key
+from sandbox.trees.entry import order_key
 from sandbox.trees.manifest import HEADER
 
 RACY_NS = 2_000_000_000
 """A file changed so shortly before it was read may have been changed again in the same tick of its clock.
 Two seconds is the coarsest tick of any file system in use."""
 
+_STEP_NS = 100_000_000
+"""By so much the clock only moves against the monotonic one when it is set."""
 _MAGIC = b"sandbox-stat-cache 1\n"
 _KEY = struct.Struct("<QQqqqIII")
 _LENGTH = struct.Struct("<I")
 _RECORD = _KEY.size + _LENGTH.size
 """What comes before an entry's canonical bytes."""
 _RACY = 1 << 31
+_CHUNK = 1 << 20
 _TRAILER = 64
 """The fingerprint of what was found, then the SHA-256 of all before it: 32 bytes each."""
 
@@ -62,14 +65,22 @@ class Memory(NamedTuple):
     """It can't have changed since."""
 
 
+class Place(NamedTuple):
+    """Between two entries that are remembered."""
+
+    record: int
+    """Offset in the cache file."""
+    canonical: int
+    """Offset in the manifest of the tree that is remembered."""
+
+
 class Known:
     """What a cache file says, asked in the order of the walk."""
 
     def __init__(self, data: mmap.mmap | bytes = b"") -> None:
         self._data = data
-        self._at = len(_MAGIC)
-        self._passed_by = False
-        self._end = max(len(data) - _TRAILER, self._at)
+        self._end = max(len(data) - _TRAILER, len(_MAGIC))
+        self.rewind()
 
     @property
     def fingerprint(self) -> str | None:
@@ -80,29 +91,88 @@ class Known:
         """Ask from the start again."""
         self._at = len(_MAGIC)
         self._passed_by = False
+        self._records = 0
+        self._last = self._at
+        self.gap: Place | None = None
+        """Where the records begin that the last `find` passed by; None where it passed by none."""
 
     @property
     def all_found(self) -> bool:
         """Every entry that is remembered has been asked for: none was passed by, none is left."""
         return self._at >= self._end and not self._passed_by
 
+    def is_next(self, path: bytes, found: os.stat_result) -> bool:
+        """Whether the next record is of this path, which can't have changed since; then it has been asked for. If not,
+        `find` tells more. The quick way for what mostly holds."""
+        data, at = self._data, self._at
+        if at >= self._end:
+            return False
+        head = data[at : at + _RECORD]
+        stop = at + _RECORD + int.from_bytes(head[-4:], "little")  # of a racy one far behind the end, where nothing is
+        tail = b"\0" + path + b"\0"
+        if data[stop - len(tail) : stop] != tail or head[:-4] != _key(found):
+            return False
+        self._last, self._at = at, stop
+        self._records += 1
+        self.gap = None
+        return True
+
     def find(self, path: bytes, found: os.stat_result, *, even_racy: bool = False) -> Memory | None:
         """What is remembered of a path, if anything; paths in ascending order only."""
         data = self._data
+        self.gap = None
         while (at := self._at) < self._end:
             start = at + _RECORD
             (length,) = _LENGTH.unpack_from(data, at + _KEY.size)
             stop = start + (length & ~_RACY)
             canonical = data[start:stop]
             if canonical.endswith(b"\0" + path + b"\0"):
-                self._at = stop
+                self._last, self._at = at, stop
+                self._records += 1
                 trusted = even_racy or not length & _RACY
                 return Memory(canonical, trusted and data[at : at + _KEY.size] == _key(found))
-            if sort_key(canonical[:-1].rpartition(b"\0")[2]) > sort_key(path):
-                return None
-            self._at = stop
+            if order_key(canonical[:-1].rpartition(b"\0")[2]) > order_key(path):
+                break
+            self.gap = self.gap or self.place
             self._passed_by = True
+            self._at = stop
+            self._records += 1
+        self._last = self._at
         return None
+
+    @property
+    def place(self) -> Place:
+        """Behind what the last `find` found or passed by."""
+        return self._place(self._at, self._records)
+
+    @property
+    def before(self) -> Place:
+        """Before what the last `find` found; where it found nothing, the same as `place`."""
+        return self._place(self._last, self._records - (self._last != self._at))
+
+    def to_the_end(self) -> Place:
+        """Pass by all that is left; the place behind it."""
+        for _ in self.between(self.place):
+            self._records += 1
+        self._last = self._at = self._end
+        return self.place
+
+    def between(self, start: Place, stop: Place | None = None) -> Iterator[bytes]:
+        """The canonical bytes of the records between two places, or up to the end."""
+        at, end = start.record, self._end if stop is None else stop.record
+        while at < end:
+            (length,) = _LENGTH.unpack_from(self._data, at + _KEY.size)
+            begin = at + _RECORD
+            at = begin + (length & ~_RACY)
+            yield self._data[begin:at]
+
+    def records(self, start: Place, stop: Place) -> Iterator[bytes]:
+        """The bytes of the records between two places."""
+        for at in range(start.record, stop.record, _CHUNK):
+            yield self._data[at : min(at + _CHUNK, stop.record)]
+
+    def _place(self, at: int, records: int) -> Place:
+        return Place(at, len(HEADER) + at - len(_MAGIC) - records * _RECORD)
 
 
 class Notes:
@@ -110,11 +180,14 @@ class Notes:
 
     def __init__(self, directory: Path) -> None:
         self._start = time.time_ns()
+        self._ahead = self._start - time.monotonic_ns()
         self._sha = hashlib.sha256(_MAGIC)
         self._tree = hashlib.sha256(HEADER)
         self.path = directory / f".cache-{secrets.token_hex(8)}"
         self._file = self.path.open("xb", buffering=1 << 18)
         self._file.write(_MAGIC)
+        self.racy = False
+        """Something was changed so shortly before that a later change might not have shown, or the clock was set."""
 
     def __enter__(self) -> Self:
         return self
@@ -130,10 +203,18 @@ class Notes:
         self._sha.update(record)
         self._tree.update(canonical)
         self._file.write(record)
+        self.racy = self.racy or racy
 
-    def finish(self) -> str:
+    def copy(self, records: Iterable[bytes]) -> None:
+        """Note entries as an earlier cache has them. Then `finish` must be told the fingerprint."""
+        for data in records:
+            self._sha.update(data)
+            self._file.write(data)
+
+    def finish(self, fingerprint: str | None = None) -> str:
         """All has been noted; the fingerprint of what was."""
-        tree = self._tree.digest()
+        tree = bytes.fromhex(fingerprint) if fingerprint else self._tree.digest()
+        self.racy = self.racy or abs(time.time_ns() - time.monotonic_ns() - self._ahead) > _STEP_NS
         self._sha.update(tree)
         self._file.write(tree + self._sha.digest())
         self._file.close()

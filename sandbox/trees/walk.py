@@ -25,6 +25,8 @@ RESERVED = b".sandbox-"
 """Names that start so are the product's own, put into a target during an apply."""
 
 _TRIES = 5
+_LOCAL = {b"ext2", b"ext3", b"ext4", b"xfs", b"btrfs", b"f2fs", b"tmpfs"}
+"""File systems whose times are taken from the kernel's clock."""
 
 
 @dataclass(slots=True)
@@ -127,9 +129,11 @@ class Walk:
 
     def _list(self, path: bytes) -> list[bytes]:
         try:
-            return sorted(map(os.fsencode, os.listdir(self._down.fd)))
+            names = os.listdir(self._down.fd)
         except OSError as error:
             refuse(error, path or ROOT)
+        # Encoded all at once: name by name it takes a third of the time of looking at them.
+        return sorted(os.fsencode("\0".join(names)).split(b"\0")) if names else []
 
     def _settle(self, level: _Level) -> None:
         """Leave a directory. Raises Conflict where what we found in it is no longer so."""
@@ -168,6 +172,18 @@ def opened(root: int | Path) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+def has_local_clock(root_fd: int) -> bool:
+    """Whether the times of the files come from this machine's clock: not so where a server keeps them."""
+    device = os.fstat(root_fd).st_dev
+    wanted = b"%d:%d" % (os.major(device), os.minor(device))
+    try:
+        lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    except OSError:
+        return False
+    kinds = {line.partition(b" - ")[2].split(b" ")[0] for line in lines if line.split(b" ")[2] == wanted}
+    return bool(kinds) and kinds <= _LOCAL
 
 
 def refuse(error: OSError, path: bytes) -> NoReturn:

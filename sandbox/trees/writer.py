@@ -37,6 +37,28 @@ def privileged() -> bool:
     return os.geteuid() == 0
 
 
+class Filler:
+    """Fills new files with what is in others: cloned where the file system can."""
+
+    def __init__(self) -> None:
+        self._clones = True
+
+    def fill(self, target: int, source: int, found: os.stat_result) -> tuple[bytes, int]:
+        """All of an open file in the state `found` into an empty one; its SHA-256 and size."""
+        if self._clones and found.st_size and self._clone(target, source):
+            return _through(chunks(source, found.st_size))
+        sparse = found.st_blocks * 512 < found.st_size
+        return _write(target, chunks(source, found.st_size), sparse=sparse)
+
+    def _clone(self, target: int, source: int) -> bool:
+        try:
+            fcntl.ioctl(target, _FICLONE, source)
+        except OSError:
+            self._clones = False
+            return False
+        return True
+
+
 class TreeWriter:
     """A context manager. For each file, `take`, `pour` or `link` comes first, then `add` as for every entry."""
 
@@ -51,7 +73,7 @@ class TreeWriter:
         self._dirs: list[tuple[Entry, int]] = []
         self._file: tuple[bytes, int] | None = None
         self._linked: bytes | None = None
-        self._clones = True
+        self._filler = Filler()
         self._all = privileged()
 
     def __enter__(self) -> Self:
@@ -66,11 +88,7 @@ class TreeWriter:
 
         Called again for the same path, it starts anew.
         """
-        target = self._start(path)
-        if self._clones and found.st_size and self._clone(target, fd):
-            return _through(chunks(fd, found.st_size))
-        sparse = found.st_blocks * 512 < found.st_size
-        return _write(target, chunks(fd, found.st_size), sparse=sparse)
+        return self._filler.fill(self._start(path), fd, found)
 
     def pour(self, path: bytes, content: Iterable[bytes]) -> tuple[bytes, int]:
         """Start a file with this content; its SHA-256 and size."""
@@ -88,6 +106,18 @@ class TreeWriter:
             raise
         self._linked = path
         return True
+
+    def adopt(self, path: bytes, shelf: int, name: bytes) -> None:
+        """Start a file with one that lies under a name in a directory of ours, on the same file system."""
+        self._abandon()
+        home = self._home(path)
+        os.rename(name, _name(path), src_dir_fd=shelf, dst_dir_fd=home)
+        self._file = (path, os.open(_name(path), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=home))
+
+    def hide(self, path: bytes) -> None:
+        """Put an overlay whiteout there: what the layers below have at this path is not shown."""
+        self._abandon()
+        os.mknod(_name(path), stat.S_IFCHR, os.makedev(0, 0), dir_fd=self._home(path))
 
     def add(self, entry: Entry, mtime_ns: int) -> None:
         """Put the entry there, after everything that comes before it in the order."""
@@ -140,14 +170,6 @@ class TreeWriter:
         fd = os.open(_name(path), _NEW, mode=0o600, dir_fd=self._home(path))
         self._file = (path, fd)
         return fd
-
-    def _clone(self, target: int, source: int) -> bool:
-        try:
-            fcntl.ioctl(target, _FICLONE, source)
-        except OSError:
-            self._clones = False
-            return False
-        return True
 
     def _finish_file(self, entry: Entry, mtime_ns: int) -> None:
         if self._linked == entry.path:

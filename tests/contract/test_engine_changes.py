@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from sandbox.engines.base import ChangesRequest
+from sandbox.errors import InputError
 from tests.contract.differing import Difference, differences, expected
 from tests.engines import Boxes, Registry
 from tests.trees import plain_tree
@@ -114,6 +117,19 @@ def test_changes_are_exact_wherever_they_are_read(gallery: Gallery, case: str) -
     assert (wanted == {}) == (case in NO_CHANGE)
     for where, found in gallery.found.items():
         assert of_case(case, found) == wanted, where
+
+
+def test_t28_a_reader_that_gives_up_midway_leaves_the_sandbox_free(boxes: Boxes) -> None:
+    box = boxes.create()
+    box.out("for n in 1 2 3 4; do head -c 8M /dev/zero > zeros-$n; done; ln zeros-4 zzz")
+
+    def gives_up(path: bytes, chunks: Iterable[bytes]) -> tuple[bytes, int]:
+        raise InputError(f"No more after {path!r}.")
+
+    for origin in (box.id, box.snapshot()):
+        with pytest.raises(InputError, match="No more"):
+            list(box.engine.changes(ChangesRequest(origin, box.placements[0], gives_up)))
+    assert box.out("echo alive", timeout_s=20) == b"alive\n"
 
 
 def test_nothing_else_is_reported(gallery: Gallery) -> None:

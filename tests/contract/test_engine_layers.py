@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.trees import layering
+from sandbox.trees.bases import BaseStore
+from sandbox.trees.patterns import Patterns
 from tests.contract.differing import differences, expected
 from tests.engines import Boxes
 from tests.trees import DirectoryTree, odd_tree, tree_of
@@ -75,3 +78,22 @@ def test_two_layered_trees_over_one_are_placed_apart(boxes: Boxes) -> None:
     assert box.entries("/workspace/t1") == list(plain.entries())
     box.out("rm -rf t0/app t1/app")
     assert {b"app"} <= set(box.changes(index=0)) & set(box.changes(index=1))
+
+
+def test_a_base_captured_again_after_a_change_arrives_exactly(boxes: Boxes, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    odd_tree(target)
+    for number in range(layering.SMALLEST):
+        (target / "data" / f"{number}").write_text(f"{number}")
+    store = BaseStore(tmp_path / "bases")
+    store.capture(target, Patterns(()), key="target")
+    (target / "README").write_text("another")
+    (target / "data" / "7").unlink()
+    shutil.rmtree(target / "app")
+    base = store.capture(target, Patterns(()), key="target")
+    assert base.under is not None
+    box = boxes.create(base.tree)
+    assert box.entries() == list(base.tree.entries())
+    box.out("rm -rf data; mkdir data; echo 7 > data/7; mkdir app")
+    assert set(differences(box)) == set(expected(box))

@@ -19,6 +19,7 @@ from sandbox.trees.entry import ROOT, Entry
 
 CHUNK = 1 << 20
 END = bytes(2 * tarfile.BLOCKSIZE)
+_LONGEST_PATH = 4095
 _XATTR = "SCHILY.xattr."
 _TYPES = {
     "file": tarfile.REGTYPE,
@@ -93,6 +94,11 @@ def placed(path: str, tree: Tree) -> Iterator[bytes]:
     for entry in tree.entries():
         refuse_whiteouts([text(entry.path)], "The tree")
         below = b"" if entry.path == ROOT else b"/" + entry.path
+        if len(layers[0] + below) > _LONGEST_PATH:
+            raise InputError(
+                f"{text(entry.path[:60])!r}… has {len(entry.path)} bytes, longer than the Docker Engine can name.",
+                "Ignore what is nested so deep, or use `--engine native`.",
+            )
         # What the tree has at a path is what its topmost layer has there: where a path is hidden, the tree has none.
         source = next((layer + below for layer in layers if os.path.lexists(layer + below)), None)
         info = member(top + below, entry, os.lstat(source).st_mtime if source else 0)

@@ -14,6 +14,7 @@ import hashlib
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import IO
 
 from sandbox.engines.base import Candidate, Sink
@@ -25,7 +26,7 @@ _SPOOL = 8 << 20
 """Bytes of a file that are kept in memory while it is not known yet whether it differs."""
 
 
-Fetch = Callable[[bytes], Iterable[bytes]]
+Fetch = Callable[[bytes], AbstractContextManager[Iterable[bytes]]]
 """An archive of one file, read again: for the content of a further name of a hard-linked file."""
 
 
@@ -127,9 +128,10 @@ class _Comparison:
         return new
 
     def _fetched(self, entry: Entry) -> Entry:
-        for _, content in archive.members(self._fetch(entry.path)):
-            if content is not None:
-                return self._through_sink(entry, _pieces(content))
+        with self._fetch(entry.path) as chunks:
+            for _, content in archive.members(chunks):
+                if content is not None:
+                    return self._through_sink(entry, _pieces(content))
         raise EngineError("The Docker Engine sent a hard link without its content.")
 
     def _through_sink(self, entry: Entry, pieces: Iterable[bytes]) -> Entry:

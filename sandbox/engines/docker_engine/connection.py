@@ -10,12 +10,14 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
 from typing import Any, TypeVar
 
 import docker
+import requests
 from docker import errors as docker_errors
 from docker.constants import DEFAULT_UNIX_SOCKET
 from docker.utils import kwargs_from_env
@@ -29,6 +31,7 @@ R = TypeVar("R")
 
 ANSWER_S = 600
 """How long one answer may take: a commit of a large sandbox has to be written to disk first."""
+_PIECE = 1 << 20
 BUSY_S = 120
 """How long a container may stay paused (a snapshot in another process) before we give up on it."""
 
@@ -78,17 +81,35 @@ class Connection:
 
         None where nothing is. The SDK has no such call.
         """
-        url = f"{self.api.base_url}/v{self.api.api_version}/containers/{container}/archive"
-        answer = self.api.head(url, params={"path": path}, timeout=60)
+        answer = self.api.head(self._archive_url(container), params={"path": path}, timeout=60)
         if not answer.ok:  # a file where a directory should be gives an internal error, and no words with it
             self._raise_unless_nothing(container, path)
             return None
         return dict(json.loads(base64.b64decode(answer.headers["X-Docker-Container-Path-Stat"])))
 
+    @contextmanager
+    def archive(self, container: str, path: str | bytes) -> Iterator[Iterator[bytes]]:
+        """What is at a path, as an archive that comes in pieces. Raises the SDK's NotFound where nothing is.
+
+        One that is left before its end is hung up on. The SDK's own call can't do that, and the engine would wait for
+        a reader, the container locked, for ever.
+        """
+        where = self._archive_url(container)
+        with self.api.get(where, params={"path": path}, stream=True, timeout=self.api.timeout) as answer:
+            try:
+                answer.raise_for_status()
+            except requests.HTTPError as error:
+                raise docker_errors.create_api_error_from_http_exception(error) from error
+            yield answer.iter_content(_PIECE)
+
+    def _archive_url(self, container: str) -> str:
+        return f"{self.api.base_url}/v{self.api.api_version}/containers/{container}/archive"
+
     def _raise_unless_nothing(self, container: str, path: str) -> None:
         """Ask the same in a way whose answer has words; the SDK's exception, unless nothing can be there."""
         try:
-            self.api.get_archive(container, path)[0].close()
+            with self.archive(container, path):
+                pass
         except docker_errors.APIError as error:
             nothing = "Could not find the file" in str(error.explanation) or "not a directory" in str(error.explanation)
             if not nothing:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from docker import errors as docker_errors
-from docker.types import LogConfig
+from docker.types import LogConfig, Ulimit
 
 from sandbox.clock import fresh_id
 from sandbox.engines.base import HIDDEN_PATHS
@@ -65,6 +65,7 @@ class Containers:
             mem_limit=limits.memory_mb * MIB,
             memswap_limit=limits.memory_mb * MIB,
             nano_cpus=round(limits.cpus * 1e9),
+            ulimits=[Ulimit(name="fsize", soft=limits.disk_mb * MIB, hard=limits.disk_mb * MIB)],
             restart_policy={"Name": "no"},
             log_config=LogConfig(type="none"),
         )

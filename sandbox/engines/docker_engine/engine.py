@@ -6,10 +6,9 @@ mapped here, at the seam. Holds no state that another process would miss.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 from docker import errors as docker_errors
 
@@ -28,6 +27,7 @@ from sandbox.engines.base import (
     ShellRequest,
     SnapshotRequest,
     Traits,
+    Usage,
 )
 from sandbox.engines.docker_engine import candidates, naming, terminal
 from sandbox.engines.docker_engine.connection import Connection
@@ -125,23 +125,28 @@ class DockerEngine:
         with mapped():
             self._snapshots.discard(snapshot)
 
-    def changes(self, request: ChangesRequest) -> Iterator[Candidate]:
+    def changes(self, request: ChangesRequest) -> Generator[Candidate, None, None]:
         """See Engine."""
         with mapped(), self._frozen(request.origin) as container:
             path = request.placement.path
 
-            def fetch(below: bytes) -> Any:
-                # the stubs know text only, which can't name every file
-                inner: Any = path.encode() + b"/" + below
-                return self._connection.api.get_archive(container, inner)[0]
+            def fetch(below: bytes) -> AbstractContextManager[Iterator[bytes]]:
+                return self._connection.archive(container, path.encode() + b"/" + below)
 
-            try:
-                chunks, _ = self._connection.api.get_archive(container, path)
-            except docker_errors.NotFound:
-                yield ROOT, None
-                return
-            with closing(chunks):
+            with ExitStack() as stack:
+                try:
+                    chunks = stack.enter_context(self._connection.archive(container, path))
+                except docker_errors.NotFound:
+                    yield ROOT, None
+                    return
                 yield from candidates.differing(request.placement.tree.entries(), chunks, request.sink, fetch)
+
+    def usage(self, sandbox: str) -> Usage:
+        """See Engine."""
+        with mapped():
+            box = self._containers.find(sandbox)
+            found = self._connection.api.containers(all=True, size=True, filters={"id": box.id})
+        return Usage(sum(int(one.get("SizeRw") or 0) for one in found), None, None)
 
     def watch_root(self, sandbox: str) -> Path | None:
         """See Engine."""

@@ -6,7 +6,6 @@ Owns paths and links here: the engine resolves every link inside the sandbox's o
 from __future__ import annotations
 
 import posixpath
-from contextlib import closing
 from typing import Any
 
 from sandbox.engines.docker_engine import archive
@@ -37,8 +36,7 @@ class Files:
             raise NotFound(f"There is no file {path!r} in {sandbox}.")
         if found["mode"] & _GO_TYPE:
             raise InputError(f"{path!r} in {sandbox} is not a regular file.")
-        chunks, _ = self._connection.api.get_archive(box.id, found["path"])
-        with closing(chunks):
+        with self._connection.archive(box.id, found["path"]) as chunks:
             for _, content in archive.members(chunks):
                 if content is not None:
                     return content.read()

@@ -13,9 +13,10 @@ import requests
 import urllib3
 from docker import errors as docker_errors
 
-from sandbox.errors import EngineError, EngineUnavailable, InputError, NotFound, SandboxDied, SandboxError
+from sandbox.errors import EngineError, EngineUnavailable, InputError, NotFound, OverLimit, SandboxDied, SandboxError
 
 _START = "Start it (`systemctl start docker`, or `dockerd`), or set DOCKER_HOST; `--engine native` needs no daemon."
+_SHALLOW = "Remove or ignore what is nested so deep, or use `--engine native`."
 _BUSY = ("is paused", "is already in progress", "is already paused")
 _DEAD = ("is not running", "is restarting", "No such container", "No such exec instance", "non running container")
 
@@ -51,6 +52,8 @@ def _of_answer(status: int, says: str) -> SandboxError:
         return SandboxDied(f"The sandbox's container is gone or not running: {says}.", "Roll it back or make another.")
     if any(word in says for word in _BUSY):
         return EngineError(f"The container is busy: {says}.", "Try again.", transient=True)
+    if "file name too long" in says:
+        return OverLimit("Directories are nested deeper in the sandbox than the Docker Engine can name.", _SHALLOW)
     if status == 400 and "no space left" not in says:
         return InputError(f"The Docker Engine refuses this: {says}.")
     return EngineError(f"The Docker Engine failed ({status}): {says}.", transient=status in (502, 503, 504))

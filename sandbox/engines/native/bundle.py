@@ -48,7 +48,13 @@ def environment(home: str, name: str, *layers: dict[str, str]) -> list[str]:
 
 
 def process(
-    command: tuple[str, ...], env: list[str], cwd: str, ids: tuple[int, int, tuple[int, ...]], *, terminal: bool = False
+    command: tuple[str, ...],
+    env: list[str],
+    cwd: str,
+    ids: tuple[int, int, tuple[int, ...]],
+    limits: Limits,
+    *,
+    terminal: bool = False,
 ) -> dict[str, Any]:
     """A process in a sandbox, as `config.json` and `exec --process` take it; `ids` are uid, gid and further gids."""
     uid, gid, groups = ids
@@ -64,6 +70,7 @@ def process(
         "rlimits": [
             {"type": "RLIMIT_NOFILE", "soft": _open_files(), "hard": _open_files()},
             {"type": "RLIMIT_CORE", "soft": 0, "hard": 0},
+            {"type": "RLIMIT_FSIZE", "soft": limits.disk_mb << 20, "hard": limits.disk_mb << 20},
         ],
         "noNewPrivileges": True,
     }
@@ -92,7 +99,7 @@ def config(rootfs: str, init: str, cgroup: str, limits: Limits, *, swap_is_count
         "ociVersion": "1.0.2",
         "hostname": "sandbox",
         "root": {"path": rootfs, "readonly": False},
-        "process": process((INIT, "-P"), environment("/root", "root"), "/", (0, 0, ())),
+        "process": process((INIT, "-P"), environment("/root", "root"), "/", (0, 0, ()), limits),
         "mounts": _mounts(init),
         "linux": linux,
     }

@@ -26,7 +26,7 @@ from sandbox.engines.native.merged import (
     look_up,
     state_at,
 )
-from sandbox.errors import InputError
+from sandbox.errors import OverLimit
 from sandbox.trees.entry import KIND_OF, ROOT, Entry
 
 _CHUNK = 1 << 20
@@ -58,7 +58,7 @@ def candidates(layers: Sequence[Path], place: str, base: Sequence[Path], sink: S
 
 def _below(at: Directory, path: bytes, sink: Sink, depth: int) -> Iterator[Candidate]:
     if depth > MAX_DEPTH:
-        raise InputError(f"Directories are nested deeper than {MAX_DEPTH} levels in the sandbox.")
+        raise OverLimit(f"Directories are nested deeper than {MAX_DEPTH} levels in the sandbox.")
     names = {os.fsencode(name) for layer in at.layers for name in os.listdir(layer)}
     if not at.shows_base:
         names |= base_names(at.base)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from sandbox.engines.native.kernel import clone_file
 from sandbox.engines.native.merged import MAX_DEPTH
-from sandbox.errors import InputError
+from sandbox.errors import OverLimit
 
 _RACY_NS = 100_000_000
 
@@ -81,7 +81,7 @@ class Cloner:
         path = f"{level.path}/{name}" if level.path else name
         if stat.S_ISDIR(state.st_mode):
             if len(levels) >= MAX_DEPTH:
-                raise InputError(f"Directories are nested deeper than {MAX_DEPTH} levels in the sandbox.")
+                raise OverLimit(f"Directories are nested deeper than {MAX_DEPTH} levels in the sandbox.")
             os.mkdir(name, 0o700, dir_fd=level.target)
             levels.append(_enter(_open_at(level.source, name), _open_at(level.target, name), path))
         elif state.st_nlink > 1 and state.st_ino in self._first_name:

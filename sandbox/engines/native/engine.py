@@ -11,7 +11,7 @@ import secrets
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from sandbox.engines.base import (
     ShellRequest,
     SnapshotRequest,
     Traits,
+    Usage,
 )
 from sandbox.engines.native import (
     bundle,
@@ -38,6 +39,7 @@ from sandbox.engines.native import (
     removal,
     rooted,
     sweeping,
+    usage,
     users,
     verdicts,
 )
@@ -110,7 +112,7 @@ class NativeEngine:
             user = users.find(root, request.user)
             cwd = self._working_directory(root, state, request.cwd)
         env = bundle.environment(user.home, user.name, state.origin.env, request.env)
-        process = bundle.process(request.command, env, cwd, user.ids)
+        process = bundle.process(request.command, env, cwd, user.ids, state.origin.limits)
         venue = executing.Venue(
             self._containers.runtime(state),
             state.container,
@@ -130,7 +132,7 @@ class NativeEngine:
             user = users.find(root, request.user)
             cwd = self._working_directory(root, state, request.cwd)
         env = bundle.environment(user.home, user.name, {"TERM": os.environ.get("TERM", "dumb")}, state.origin.env)
-        process = bundle.process(request.command, env, cwd, user.ids, terminal=terminal)
+        process = bundle.process(request.command, env, cwd, user.ids, state.origin.limits, terminal=terminal)
         with tempfile.TemporaryDirectory(prefix="sandbox-shell-") as scratch:
             config = Path(scratch, "process.json")
             config.write_text(json.dumps(process), encoding="utf-8")
@@ -173,7 +175,7 @@ class NativeEngine:
         for layer in free:
             removal.finish(layer)
 
-    def changes(self, request: ChangesRequest) -> Iterator[Candidate]:
+    def changes(self, request: ChangesRequest) -> Generator[Candidate, None, None]:
         """See Engine."""
         placed = Placed(path=request.placement.path, tree=request.placement.tree.id)
         source: SandboxState | SnapshotState
@@ -184,6 +186,10 @@ class NativeEngine:
         if placed not in source.origin.placements:
             raise InputError(f"{placed.path} of {request.origin} does not hold that tree.")
         return self._read_changes(request, source)
+
+    def usage(self, sandbox: str) -> Usage:
+        """See Engine."""
+        return usage.of_layer(Path(self._store.sandbox(sandbox).upper, "upper"))
 
     def watch_root(self, sandbox: str) -> Path | None:
         """See Engine."""
@@ -296,7 +302,9 @@ class NativeEngine:
             raise InputError(f"There is no directory {asked!r} in the sandbox.", "Give an absolute path in it.")
         return asked
 
-    def _read_changes(self, request: ChangesRequest, source: SandboxState | SnapshotState) -> Iterator[Candidate]:
+    def _read_changes(
+        self, request: ChangesRequest, source: SandboxState | SnapshotState
+    ) -> Generator[Candidate, None, None]:
         place, tree = request.placement.path, request.placement.tree
         base = (tree.root, *tree.under)
         if isinstance(source, SnapshotState):

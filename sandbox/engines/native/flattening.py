@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sandbox.engines.native import overlay
 from sandbox.engines.native.merged import DIRECTORY, MAX_DEPTH, Directory, kept, look_up
-from sandbox.errors import InputError
+from sandbox.errors import OverLimit
 
 
 def flatten(layers: Sequence[Path], target: Path) -> None:
@@ -26,7 +26,7 @@ def flatten(layers: Sequence[Path], target: Path) -> None:
 
 def _fill(source: Directory, target: int, depth: int) -> None:
     if depth > MAX_DEPTH:
-        raise InputError(f"Directories are nested deeper than {MAX_DEPTH} levels in the sandbox.")
+        raise OverLimit(f"Directories are nested deeper than {MAX_DEPTH} levels in the sandbox.")
     for name in {os.fsencode(name) for layer in source.layers for name in os.listdir(layer)}:
         with ExitStack() as stack:
             found = look_up(source, name, stack)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import tarfile
 from collections.abc import Iterable
+from contextlib import nullcontext
 
 import pytest
 
@@ -48,7 +49,7 @@ class Sunk(dict[bytes, bytes]):
 
 def compared(base: list[Entry], data: bytes, again: bytes = b"") -> tuple[list[Candidate], Sunk]:
     sunk = Sunk()
-    return list(differing(base, [data], sunk, lambda path: [again])), sunk
+    return list(differing(base, [data], sunk, lambda path: nullcontext([again]))), sunk
 
 
 def test_an_equal_tree_has_no_candidates_and_nothing_is_copied() -> None:

@@ -11,7 +11,7 @@ from docker import errors as docker_errors
 from sandbox.engines.docker_engine import DockerEngine
 from sandbox.engines.docker_engine.execution import not_started
 from sandbox.engines.docker_engine.mapping import classify
-from sandbox.errors import EngineError, EngineUnavailable, InputError, NotFound, SandboxDied, SandboxError
+from sandbox.errors import EngineError, EngineUnavailable, InputError, NotFound, OverLimit, SandboxDied, SandboxError
 
 GONE = "664ee2734d451c414cfeac8d9ee8339d3d90b4f65c1a9beb3be546fc27446010"
 ANSWERS: list[tuple[int, str, type[SandboxError], str]] = [
@@ -28,6 +28,7 @@ ANSWERS: list[tuple[int, str, type[SandboxError], str]] = [
         InputError,
         "'sandbox-h-sbx' already",
     ),
+    (500, "lchown /w/d/d: file name too long", OverLimit, "nested deeper"),
     (400, "failed to create shim task: OCI runtime create failed: unable to start", InputError, "refuses"),
     (500, "write /var/lib/docker/tmp/x: no space left on device", EngineError, "(500)"),
     (400, "Error processing tar file(exit status 1): write /f: no space left on device", EngineError, "(400)"),

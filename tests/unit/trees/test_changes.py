@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox.errors import Conflict, SandboxError
-from sandbox.trees.changes import compare, net, predict
-from sandbox.trees.entry import ROOT, Change, Entry, sort_key
+from sandbox.trees.changes import compare, composed, net, predict, predicted
+from sandbox.trees.entry import ROOT, Change, Entry, order_key, sort_key
 from tests.unit.trees.strategies import PROPERTY, edits, trees
 
 DIRECTORY = Entry(ROOT, "dir", 0o755, 0, 0)
@@ -37,6 +37,34 @@ def test_predict_undoes_compare(data: st.DataObject) -> None:
 
 
 @PROPERTY
+@given(st.data())
+def test_a_prediction_in_canonical_bytes_is_the_prediction(data: st.DataObject) -> None:
+    """Also of changes that do not fit, such as some of those that belong together: then both are a conflict."""
+    before = data.draw(trees())
+    changes = tuple(compare(before, data.draw(edits(before))))
+    some = tuple(change for change in changes if data.draw(st.booleans()))
+    stored = [(entry.path, entry.canonical()) for entry in before]
+    for each in (changes, some, tuple(compare(data.draw(edits(before)), before))):
+        try:
+            expected = [entry.canonical() for entry in predict(before, each)]
+        except Conflict:
+            with pytest.raises(Conflict):
+                list(predicted(stored, each))
+        else:
+            assert list(predicted(stored, each)) == expected
+
+
+@PROPERTY
+@given(st.data())
+def test_two_lists_of_changes_compose_to_the_difference(data: st.DataObject) -> None:
+    before = data.draw(trees())
+    between = data.draw(edits(before))
+    after = data.draw(edits(between))
+    both = composed(tuple(compare(before, between)), tuple(compare(between, after)))
+    assert both == tuple(compare(before, after))
+
+
+@PROPERTY
 @given(trees())
 def test_a_tree_does_not_differ_from_itself(tree: tuple[Entry, ...]) -> None:
     assert tuple(compare(tree, tree)) == ()
@@ -47,8 +75,10 @@ def test_a_tree_does_not_differ_from_itself(tree: tuple[Entry, ...]) -> None:
 @given(st.data())
 def test_changes_come_in_depth_first_order(data: st.DataObject) -> None:
     before, after = data.draw(trees()), data.draw(trees())
-    keys = [sort_key(change.path) for change in compare(before, after)]
+    paths = [change.path for change in compare(before, after)]
+    keys = [sort_key(path) for path in paths]
     assert keys == sorted(set(keys))
+    assert paths == sorted(paths, key=order_key)
 
 
 @PROPERTY
