@@ -144,8 +144,9 @@ def _of_the_windows(facts: Facts) -> Iterator[Reason]:
 def _of_the_evidence(facts: Facts) -> Iterator[Reason]:
     for check in facts.evidence:
         if not check.passed:
-            how = "timed out" if check.timed_out else f"ended with exit code {check.exit_code}"
-            yield Reason(f"The check {check.check!r} {how}; every check must pass in the clean room.")
+            yield Reason(
+                f"The check {check.check!r} failed ({check.failure}); every check must pass in the clean room."
+            )
     for rehearsal in facts.rehearsals:
         if not rehearsal.passed:
             why = f": {rehearsal.says}" if rehearsal.says else ""

@@ -179,6 +179,16 @@ class Hazard(Record):
         return f"{self.target}: {self.path}" if self.target else self.path
 
 
+class Counts(Record):
+    """Tests that a check reported, on the change and on the bare base."""
+
+    ran: int
+    skipped: int
+    failed: int
+    base_ran: int
+    base_skipped: int
+
+
 class Evidence(Record):
     """What one check gave in the clean room."""
 
@@ -189,10 +199,18 @@ class Evidence(Record):
     timed_out: bool = False
     pristine: tuple[str, ...] = ()
     image_digest: str = ""
+    counts: Counts | None = None
+    doubt: str = ""
+    """Why its report does not bear out its exit code."""
+
+    @property
+    def failure(self) -> str:
+        """Why it did not pass, in words; empty where it did."""
+        return "timed out" if self.timed_out else f"exit code {self.exit_code}" if self.exit_code else self.doubt
 
     @property
     def passed(self) -> bool:
-        return self.exit_code == 0 and not self.timed_out
+        return not self.failure
 
 
 class Rehearsal(Record):

@@ -71,6 +71,9 @@ class Check(Spec):
     run: Command
     pristine: tuple[str, ...] = ()
     """Patterns of paths that the clean room takes from the base, so that no agent rewrites its tests."""
+    junit: str | None = Field(default=None, min_length=1)
+    """Path of the JUnit XML file that the command writes, absolute or from the working directory. Then the same command
+    is run on the bare base too, and every test that runs there must have run, none skipped."""
     timeout_s: float = Field(default=600, gt=0)
 
 

@@ -21,6 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "one_engine: on the first of the engines asked for; it does not matter which")
     config.addinivalue_line("markers", "every_image: on native, also with the image `host`, beside `base`")
     # Under nohup, or in a script's background, these come ignored, and every process of a test would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -31,6 +32,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "place" not in metafunc.fixturenames:
         return
     places = [(name, "base") for name in engine_names(metafunc.config)]
+    if metafunc.definition.get_closest_marker("one_engine"):
+        places = places[:1]
     if metafunc.definition.get_closest_marker("every_image") and ("native", "base") in places:
         places.append(("native", "host"))
     metafunc.parametrize("place", places, ids=["-".join(place) for place in places], scope="session")

@@ -12,15 +12,16 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from sandbox import durable
-from sandbox.engines.base import ExecRequest
+from sandbox.engines.base import ExecRequest, ExecResult, OnOutput
 from sandbox.errors import Conflict, SandboxError
-from sandbox.lifecycle import bounds, sessions
+from sandbox.lifecycle import bounds, counts, sessions
 from sandbox.lifecycle.context import Context
 from sandbox.lifecycle.events import CheckFinished, CheckStarted, OnEvent, Output
 from sandbox.lifecycle.sealing import Sealed, SealedTarget
-from sandbox.records import Evidence, Rehearsal, SandboxRecord
+from sandbox.records import Counts, Evidence, Rehearsal, SandboxRecord
 from sandbox.spec import Check
 from sandbox.targets.base import ApplyRequest, Target
 from sandbox.trees.entry import Change, path_text
@@ -103,29 +104,77 @@ def _check_one(
             f"The check {shlex.join(one.run)!r} can't be given its pristine paths: {error.says}",
             "Widen the patterns of `pristine` so that they cover whole directories.",
         ) from error
+    ran = _ran(ctx, captured, one, like, lambda stream, data: on_event(Output(stream, data)))
+    counted, doubt = (None, "") if one.junit is None else _counted(ctx, sealed, one, like, ran)
+    durable.write(sealed.directory / f"check-{number}.log", ran.printed)
+    return Evidence(
+        check=shlex.join(one.run),
+        exit_code=ran.result.exit_code,
+        seconds=round(ran.result.seconds, 6),
+        output_sha256=hashlib.sha256(ran.printed).hexdigest(),
+        timed_out=ran.result.timed_out,
+        pristine=one.pristine,
+        image_digest=ran.image_digest,
+        counts=counted,
+        doubt=doubt,
+    )
+
+
+class _Ran(NamedTuple):
+    """What a check gave in a sandbox of its own, which is gone by now."""
+
+    result: ExecResult
+    printed: bytes
+    report: bytes
+    """Empty where there is none, or none is asked for."""
+    image_digest: str
+
+
+def _ran(
+    ctx: Context, captured: dict[str, sessions.Captured], one: Check, like: SandboxRecord, on_output: OnOutput
+) -> _Ran:
     clean = sessions.create(ctx, captured, image=like.image, limits=like.limits, env=like.env, owned=True)
     output: list[bytes] = []
 
     def keep(stream: str, data: bytes) -> None:
         output.append(data)
-        on_event(Output(stream, data))
+        on_output(stream, data)
+
+    def run(command: tuple[str, ...], on_output: OnOutput | None = None) -> ExecResult:
+        request = ExecRequest(sandbox=clean.sandbox, command=command, timeout_s=one.timeout_s, on_output=on_output)
+        return bounds.execute(ctx.engine_of(clean), request, clean.limits)
 
     try:
-        request = ExecRequest(sandbox=clean.sandbox, command=one.run, timeout_s=one.timeout_s, on_output=keep)
-        result = bounds.execute(ctx.engine_of(clean), request, clean.limits)
+        if one.junit is not None:
+            run(("rm", "-rf", "--", one.junit))  # what lies there came with the change, not from this run
+        result = run(one.run, keep)
+        report = b""
+        if one.junit is not None:
+            report = run(("head", "-c", str(counts.MAX_BYTES + 1), "--", one.junit)).stdout
     finally:
         sessions.destroy(ctx, clean.sandbox)
-    printed = b"".join(output)
-    durable.write(sealed.directory / f"check-{number}.log", printed)
-    return Evidence(
-        check=shlex.join(one.run),
-        exit_code=result.exit_code,
-        seconds=round(result.seconds, 6),
-        output_sha256=hashlib.sha256(printed).hexdigest(),
-        timed_out=result.timed_out,
-        pristine=one.pristine,
-        image_digest=clean.image_digest,
+    return _Ran(result, b"".join(output), report, clean.image_digest)
+
+
+def _counted(ctx: Context, sealed: Sealed, one: Check, like: SandboxRecord, ran: _Ran) -> tuple[Counts | None, str]:
+    """The numbers of the report, held against those of the same check on the bare base, and what speaks against it."""
+    try:
+        now = counts.read(ran.report)
+    except counts.UnreadableError as error:
+        return None, str(error)
+    bare = {part.spec.name: sessions.Captured(part.base, part.identity) for part in sealed.targets}
+    try:
+        base = counts.read(_ran(ctx, bare, one, like, lambda _stream, _data: None).report)
+    except counts.UnreadableError:
+        base = counts.Report()  # a base without tests, or none that run: then any test is more
+    numbers = Counts(
+        ran=now.ran.total(),
+        skipped=now.skipped.total(),
+        failed=now.failed,
+        base_ran=base.ran.total(),
+        base_skipped=base.skipped.total(),
     )
+    return numbers, counts.against(now, base)
 
 
 def _without_pristine(part: SealedTarget, one: Check, targets: int) -> tuple[Change, ...]:

@@ -50,8 +50,8 @@ def propose(
         evidence = cleanroom.check(ctx, sealed, checks, record, on_event)
         for found in evidence:
             if not found.passed:
-                reason = "timed out" if found.timed_out else f"exit code {found.exit_code}"
-                return Outcome(failure=Failure(step=f"check: {found.check}", reason=reason, exit_code=found.exit_code))
+                step = f"check: {found.check}"
+                return Outcome(failure=Failure(step=step, reason=found.failure, exit_code=found.exit_code))
         rehearsals = cleanroom.rehearse(ctx, sealed)
         hazards = _hazards(ctx, sealed, checks)
         change = _request(ctx, record, sealed, run, asked, (tuple(hazards), tuple(evidence), rehearsals))

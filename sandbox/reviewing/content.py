@@ -44,6 +44,11 @@ _SECRETS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ),
 )
 
+_OF_TESTS = re.compile(
+    r"\b_?pytest\b|\bunittest\b|\bPYTEST_|junit|\bos\._exit\b|\bsys\.exit\b|\bSystemExit\b|\batexit\b|\bsys\.(?:modules|argv|settrace)\b"
+    r"|process\.exit\b|\bjest\b|\bmocha\b|\bos\.Exit\b|\bstd::process::exit\b"
+)
+
 _TEXT_PATTERNS: tuple[tuple[str, str, re.Pattern[str]], ...] = (
     ("bidi", "changes the direction of text, so that it reads differently than it runs", _BIDI),
     ("invisible", "has characters that leave no mark", _INVISIBLE),
@@ -81,6 +86,12 @@ def suspicions(old: bytes, new: bytes) -> Iterator[tuple[str, str]]:
     long = [number for number, line in lines if len(line) > LONG_LINE]
     if long:
         yield "long_line", f"more than {LONG_LINE} characters in one line, hard to review: {_lines_named(long)}"
+
+
+def aware_of_tests(old: bytes, new: bytes) -> str | None:
+    """Words for a program that new lines make end, or look at, the run that it is in; for code that is no test."""
+    hits = [number for number, line in _new_lines(old, new) if _OF_TESTS.search(line)]
+    return f"it may notice or end the test run that it is judged by: {_lines_named(hits)}" if hits else None
 
 
 def _new_lines(old: bytes, new: bytes) -> Iterator[tuple[int, str]]:

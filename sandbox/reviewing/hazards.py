@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO
 
 from sandbox.records import Hazard
-from sandbox.reviewing.content import SCAN_BYTES, suspicions
-from sandbox.reviewing.surface import executable_surface, is_test
+from sandbox.reviewing.content import SCAN_BYTES, aware_of_tests, suspicions
+from sandbox.reviewing.surface import executable_surface, is_code, is_test
 from sandbox.targets.base import Base, Blobs
 from sandbox.terminal import is_plain
 from sandbox.trees.entry import Change, Entry, parent_of, path_text
@@ -179,7 +179,9 @@ def _of_content(change: Change, base: Base, blobs: Blobs) -> list[Hazard]:
         return []
     old = _head(base.open(change.path)) if before is not None and before.kind == "file" else b""
     new = _head(blobs.open(after.content))
-    return [_hazard(kind, change.path, says) for kind, says in suspicions(old, new)]
+    found = [_hazard(kind, change.path, says) for kind, says in suspicions(old, new)]
+    aware = None if is_test(change.path) or not is_code(change.path) else aware_of_tests(old, new)
+    return [*found, _hazard("test_aware", change.path, aware)] if aware else found
 
 
 def _head(file: BinaryIO) -> bytes:

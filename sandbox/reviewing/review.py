@@ -184,9 +184,12 @@ def _verification(evidence: Sequence[Evidence], rehearsals: Sequence[Rehearsal])
     if not evidence:
         yield "  !!! NO CHECKS CONFIGURED: nothing says that this change works !!!"
     for one in evidence:
-        result = "passed" if one.passed else ("TIMED OUT" if one.timed_out else f"FAILED, exit code {one.exit_code}")
+        result = "passed" if one.passed else f"FAILED, {one.failure}"
         yield f"  check {one.check}: {result} in {one.seconds:.1f} s"
         yield f"    output sha256 {one.output_sha256}"
+        if one.counts:
+            told = f"{one.counts.ran} ran, {one.counts.skipped} skipped"
+            yield f"    tests: {told}; on the bare base {one.counts.base_ran} ran, {one.counts.base_skipped} skipped"
         if one.image_digest:
             yield f"    in a clean room from image {one.image_digest}"
         if one.pristine:

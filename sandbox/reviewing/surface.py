@@ -43,9 +43,20 @@ _TABLE: tuple[tuple[str, str], ...] = (
     (
         "a build or test definition: it runs when somebody builds or tests",
         r"""(gnu)?makefile | [^/]*\.mk | justfile | taskfile\.ya?ml | setup\.(py|cfg) | pyproject\.toml | tox\.ini
-        | noxfile\.py | pytest\.ini | conftest\.py | sitecustomize\.py | usercustomize\.py | [^/]*\.pth
+        | noxfile\.py
         | package\.json | \.npmrc | \.yarnrc(\.yml)? | build\.gradle(\.kts)? | pom\.xml | cmakelists\.txt
         | build\.rs | rakefile | gulpfile\.[a-z]+ | webpack\.config\.[a-z]+""",
+    ),
+    (
+        "test machinery: it can make any test pass",
+        r"""\.?pytest\.(ini|toml) | conftest\.py | sitecustomize\.py | usercustomize\.py | [^/]*\.pth | [^/]*\.egg-link
+        | (_?pytest|pluggy|unittest|doctest|nose2?|coverage|_?pytest_[^/]*|xdist)(\.py|/.*) | \.coveragerc
+        | [^/]*\.(dist|egg)-info/.* | \.pytest_cache/.* | (jest|vitest|karma|mocha)[^/]*\.(config|conf|setup)\.[a-z]+
+        | \.mocharc[^/]* | phpunit[^/]*\.xml[^/]* | \.rspec | spec_helper\.rb | junit[^/]*\.xml""",
+    ),
+    (
+        "compiled code: its source may say something else",
+        r"""__pycache__/.* | [^/]*\.py[co] | [^/]*\.(so|dylib|dll|class|jar|wasm|o|a)""",
     ),
     (
         "dependencies: code from elsewhere",
@@ -78,6 +89,14 @@ _SURFACE = tuple((says, re.compile(f"(?sx:(?:.*/)?(?:{pattern}))".encode())) for
 _TESTS = re.compile(
     rb"(?s:(?:.*/)?(?:(?:tests?|specs?|__tests__|testdata)/.*|test_[^/]*|[^/]*_test\.[a-z]+|[^/]*\.(?:test|spec)\.[a-z]+))"
 )
+
+
+_CODE = re.compile(rb"(?s:.*\.(?:pyw?|[cm]?[jt]sx?|go|rs|rb|php|java|kt|scala|cs|c|cc|cpp|h|hpp|pl|lua|sh|ex|exs))")
+
+
+def is_code(path: bytes) -> bool:
+    """By its name, it is a program's source."""
+    return _CODE.fullmatch(path.lower()) is not None
 
 
 def executable_surface(path: bytes) -> Iterator[str]:
