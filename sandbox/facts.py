@@ -97,7 +97,7 @@ class Facts:
     """Of this manager."""
     now: datetime
     last_entry_at: datetime | None = None
-    """Time of the newest entry of the audit log."""
+    """The latest time of any entry of the audit log."""
     parts: tuple[PartView, ...] = ()
     """Who launched and who took part, from the session's own records, as judged now."""
     participants: tuple[str, ...] = ()

@@ -228,8 +228,8 @@ class Ledger:
         for seq, body in self.leaves(after):
             yield self._parsed(AuditEntry, "audit entry", str(seq), body)
 
-    def last_at(self) -> datetime | None:
-        """When the newest audit entry was written: a clock that is behind it was set back."""
+    def latest_at(self) -> datetime | None:
+        """The latest time of any audit entry, which need not be the newest: a clock that is behind was set back."""
         text = self._read("SELECT at FROM tree")[0][0]
         return datetime.fromisoformat(text) if text else None
 
@@ -325,7 +325,7 @@ def _append(
     body: str = "",
 ) -> None:
     """Add an entry to the log and its leaf to the tree, inside the caller's transaction."""
-    size, packed, last, _ = database.execute("SELECT size, edge, last, at FROM tree").fetchone()
+    size, packed, last, latest = database.execute("SELECT size, edge, last, at FROM tree").fetchone()
     entry = AuditEntry(
         seq=size + 1,
         at=clock.now(),
@@ -340,6 +340,8 @@ def _append(
     leaf = leaf_hash(canonical := entry.canonical())
     grown = _edge(size, packed).grown(leaf)
     database.execute("INSERT INTO audit VALUES (?, ?)", (entry.seq, canonical))
+    # The latest, not the newest: else the first entry made after the clock was set back would hide that it was (T32).
+    at = entry.at if not latest else max(entry.at, datetime.fromisoformat(latest))
     database.execute(
-        "UPDATE tree SET size = ?, edge = ?, last = ?, at = ?", (grown.size, grown.pack(), leaf, entry.at.isoformat())
+        "UPDATE tree SET size = ?, edge = ?, last = ?, at = ?", (grown.size, grown.pack(), leaf, at.isoformat())
     )

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from sandbox import durable
-from sandbox.errors import InputError, NotFound, SandboxError
+from sandbox.errors import Conflict, InputError, NotFound, SandboxError
 from sandbox.trees.entry import Change, Entry, order_key, path_text
 from sandbox.trees.manifest import FIELDS, decode
 
@@ -99,7 +99,7 @@ class SealedBlobs:
         return self._blobs / sha256.hex()
 
     def open(self, sha256: bytes) -> BinaryIO:
-        """The content, which the file's end proves: reading to it raises SandboxError where a byte was changed.
+        """The content, which the file's end proves: reading to it raises Conflict where a byte was changed.
 
         Raises NotFound where there is none.
         """
@@ -109,7 +109,7 @@ class SealedBlobs:
             raise NotFound(f"The change set has no content {sha256.hex()}.", _DAMAGED) from error
 
     def verify(self, changes: Iterable[Change]) -> None:
-        """Hash every content that the changes need. Raises SandboxError for one that is damaged, NotFound for one
+        """Hash every content that the changes need. Raises Conflict for one that is damaged, NotFound for one
         that is missing."""
         for name in sorted(_needed(changes)):
             with self.open(bytes.fromhex(name)) as file:
@@ -131,14 +131,14 @@ def encoded(changes: Sequence[Change]) -> bytes:
 
 
 def read_changes(path: Path) -> tuple[Change, ...]:
-    """The list as it was written. Raises NotFound where there is none, SandboxError where it is damaged."""
+    """The list as it was written. Raises NotFound where there is none, Conflict where it is damaged."""
     try:
         stored = path.read_bytes()
     except FileNotFoundError as error:
         raise NotFound(f"There is no list of changes {path}.") from error
     data, trailer = stored[:-32], stored[-32:]
     if not data.startswith(_HEADER) or hashlib.sha256(data).digest() != trailer:
-        raise SandboxError(f"The list of changes {path} is damaged.", _DAMAGED)
+        raise Conflict(f"The list of changes {path} is damaged.", _DAMAGED)
     return tuple(_decode(data))
 
 
@@ -178,7 +178,7 @@ def _decode(data: bytes) -> Iterator[Change]:
         after = entry() if sides & 2 else None
         known = before or after
         if known is None:
-            raise SandboxError("A stored change has neither side.", _DAMAGED)
+            raise Conflict("A stored change has neither side.", _DAMAGED)
         yield Change(known.path, before, after)
 
 
@@ -215,4 +215,4 @@ class _Verified(io.RawIOBase):
     def _check(self) -> None:
         if self._left == 0 and self._sha.digest() != self._expected:
             self.close()
-            raise SandboxError(f"The sealed content {self._expected.hex()} is damaged.", _DAMAGED)
+            raise Conflict(f"The sealed content {self._expected.hex()} is damaged.", _DAMAGED)

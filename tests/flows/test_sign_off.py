@@ -83,13 +83,16 @@ def test_c11_a_target_without_a_policy_is_never_promoted(house: House) -> None:
     house.promote(change).expect(3)
 
 
-def test_a7_a_sealed_byte_that_was_edited_is_found(house: House, change: dict[str, Any], target: Path) -> None:
+@pytest.mark.parametrize("name", ["blobs/*", "app.changes", "seal.json", "request.json"])
+def test_a7_a_sealed_byte_that_was_edited_is_found(
+    house: House, change: dict[str, Any], target: Path, name: str
+) -> None:
     house.sign_off(change)
     before = listing(target)
-    (blob,) = (house.home / "changes" / change["id"] / "blobs").iterdir()
-    blob.chmod(0o600)
-    blob.write_bytes(b"evil")
-    assert house.promote(change).code != 0
+    (sealed,) = (house.home / "changes" / change["id"]).glob(name)
+    sealed.chmod(0o600)
+    sealed.write_bytes(sealed.read_bytes().replace(b"n", b"m"))
+    house.promote(change).expect(6)
     assert listing(target) == before
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ from sandbox.journal.database import connect_to_read, explained
 from sandbox.journal.ledger import Ledger
 from sandbox.journal.merkle import leaf_hash, root
 from sandbox.records import DestroyRecord, SnapshotRecord, Vote
+from tests.dates import SetClock
 
 DONE = DestroyRecord(sandbox="sbx_1", seconds=1.5)
 LATER = DestroyRecord(sandbox="sbx_1", seconds=2.5)
@@ -100,7 +101,16 @@ def test_every_step_is_an_entry_in_order(ledger: Ledger) -> None:
     assert [e.detail for e in entries] == [{"size": 3}, {}, {}, {"why": "tests"}]
     assert [bool(e.record) for e in entries] == [True, True, False, False]
     assert [e.event for e in ledger.entries(after=2)] == ["looked", "dropped"]
-    assert ledger.last_at() == entries[-1].at
+    assert ledger.latest_at() == entries[-1].at
+
+
+def test_t32_the_first_entry_after_the_clock_was_set_back_does_not_hide_it(ledger: Ledger) -> None:
+    dates = SetClock(datetime(2026, 1, 1, tzinfo=UTC))
+    with dates.installed():
+        for hours in (0, 11, 2):
+            dates.ahead = timedelta(hours=hours)
+            ledger.note("step")
+    assert ledger.latest_at() == dates.start + timedelta(hours=11)
 
 
 def test_the_stored_edge_is_the_tree_over_the_entries(ledger: Ledger) -> None:

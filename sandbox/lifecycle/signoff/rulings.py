@@ -60,7 +60,7 @@ def rule(
             nonce_spent=ctx.ledger.is_spent(request.nonce),
             version=sandbox.__version__,
             now=now(),
-            last_entry_at=ctx.ledger.last_at(),
+            last_entry_at=ctx.ledger.latest_at(),
             parts=session.parts,
             participants=session.participants(stored.launcher),
             session_digest=session.digest,
