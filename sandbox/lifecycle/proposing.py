@@ -45,7 +45,10 @@ def propose(
         if sealed.empty:
             return Outcome()
         on_event(_announced(sealed))
-        if refused := _unpromotable(ctx, sealed):
+        inspected = {
+            part.spec.name: ctx.target(part.spec.name).inspect(part.base, part.changes) for part in sealed.targets
+        }
+        if refused := _unpromotable(inspected):
             return Outcome(failure=Failure(step="seal", reason=refused))
         evidence = cleanroom.check(ctx, sealed, checks, record, on_event)
         for found in evidence:
@@ -53,7 +56,7 @@ def propose(
                 step = f"check: {found.check}"
                 return Outcome(failure=Failure(step=step, reason=found.failure, exit_code=found.exit_code))
         rehearsals = cleanroom.rehearse(ctx, sealed)
-        hazards = _hazards(ctx, sealed, checks)
+        hazards = _hazards(sealed, inspected, checks)
         change = _request(ctx, record, sealed, run, asked, (tuple(hazards), tuple(evidence), rehearsals))
         kept = True
         return Outcome(change=change)
@@ -74,23 +77,23 @@ def _announced(sealed: Sealed) -> ChangeSealed:
     )
 
 
-def _unpromotable(ctx: Context, sealed: Sealed) -> str:
+def _unpromotable(inspected: dict[str, list[Hazard]]) -> str:
     """What no target would take, whoever signs; empty where there is nothing. Asked before any check is run."""
     found = [
-        f"{part.spec.name}: {one.path}: {one.says} ({one.kind})"
-        for part in sealed.targets
-        for one in ctx.target(part.spec.name).inspect(part.base, part.changes)
+        f"{name}: {one.path}: {one.says} ({one.kind})"
+        for name, hazards in inspected.items()
+        for one in hazards
         if one.blocks
     ]
     more = f"; and {len(found) - LISTED} more" if len(found) > LISTED else ""
     return "; ".join(found[:LISTED]) + more
 
 
-def _hazards(ctx: Context, sealed: Sealed, checks: Sequence[Check]) -> list[Hazard]:
+def _hazards(sealed: Sealed, inspected: dict[str, list[Hazard]], checks: Sequence[Check]) -> list[Hazard]:
     several = len(sealed.targets) > 1
     found: list[Hazard] = []
     for part in sealed.targets:
-        of_part = ctx.target(part.spec.name).inspect(part.base, part.changes)
+        of_part = [*inspected[part.spec.name]]
         of_part += suspicion.find(part.base, part.changes, sealed.blobs)
         of_part += _pristine(part, checks, several)
         found += [one.model_copy(update={"target": part.spec.name}) if several else one for one in of_part]

@@ -191,7 +191,7 @@ def _watching(
     watched = [
         Watched(
             placed.path,
-            [entry.path for entry in ctx.bases.get(placed.base).entries()],
+            [path for path, _ in ctx.bases.get(placed.base).stored()],
             Patterns(ctx.target(placed.target).spec.ignore),
         )
         for placed in box.bases

@@ -17,6 +17,7 @@ from sandbox.reviewing.surface import executable_surface, is_code, is_test
 from sandbox.targets.base import Base, Blobs
 from sandbox.terminal import is_plain
 from sandbox.trees.entry import Change, Entry, parent_of, path_text
+from sandbox.trees.manifest import decoded
 
 HUGE_BYTES = 10 << 20
 _SHOWN_LOST = 5
@@ -29,7 +30,7 @@ def find(base: Base, changes: Sequence[Change], blobs: Blobs) -> list[Hazard]:
 
     Reads every new content once (at most SCAN_BYTES of each), and the base's entries once.
     """
-    lost, twins = _against_base(base.entries(), changes)
+    lost, twins = _against_base(base, changes)
     found = [*lost]
     for change in changes:
         found += _of_path(change)
@@ -59,18 +60,18 @@ def _hazard(kind: str, path: bytes, says: str) -> Hazard:
     return Hazard(kind=kind, path=path_text(path), says=says)
 
 
-def _against_base(
-    entries: Iterable[Entry], changes: Sequence[Change]
-) -> tuple[list[Hazard], dict[bytes, list[Hazard]]]:
-    """One pass over the base for both questions that need all of it."""
+def _against_base(base: Base, changes: Sequence[Change]) -> tuple[list[Hazard], dict[bytes, list[Hazard]]]:
+    """One pass over the base for both questions that need all of it; it decodes what may answer them."""
     folders = {parent_of(c.path) for c in changes if c.before is None}
+    going = {c.before.content.hex().encode() for c in changes if c.before is not None and _is_file(c.before)}
     names: dict[bytes, list[bytes]] = {}
 
     def watched() -> Iterator[Entry]:
-        for entry in entries:
-            if parent_of(entry.path) in folders:
-                names.setdefault(parent_of(entry.path), []).append(entry.path)
-            yield entry
+        for path, canonical in base.stored():
+            if folders and (home := parent_of(path)) in folders:
+                names.setdefault(home, []).append(path)
+            if canonical.startswith(b"file\0") and canonical.split(b"\0", 6)[5] in going:
+                yield decoded(canonical)
 
     stream = watched()
     lost = lost_contents(stream, changes)

@@ -217,7 +217,11 @@ def _way_back(subjects: Sequence[Subject], rehearsals: Sequence[Rehearsal]) -> I
         kept = sum(c.before.size for c in subject.changes if c.before is not None)
         yield f"target {name}"
         yield f"  restore point  all {len(subject.changes)} changed paths, {kept} bytes, kept in the manager's home"
-        measured = f"{seconds[name]:.2f} s, measured on a copy" if name in seconds else "not measured"
+        measured = (
+            f"{seconds[name]:.2f} s, measured on a copy, and a walk over the target"
+            if name in seconds
+            else "not measured"
+        )
         yield f"  restore takes  {measured}"
         health = len(subject.spec.health)
         watched = f"{health} health checks, {subject.spec.bake_s:g} s bake" if health else "NO HEALTH CHECK CONFIGURED"

@@ -40,13 +40,24 @@ def entry_words(entry: Entry) -> str:
 
 def counted(subject: Subject) -> tuple[dict[str, int], dict[str, int]]:
     """How many entries of each kind, and `bytes` in all, there are before and after."""
-    before = _count(subject.base.entries())
+    before = _count_stored(canonical for _, canonical in subject.base.stored())
     gone = _count(c.before for c in subject.changes if c.before is not None)
     come = _count(c.after for c in subject.changes if c.after is not None)
     after = Counter(before)
     after.subtract(gone)
     after.update(come)
     return before, after
+
+
+def _count_stored(entries: Iterable[bytes]) -> Counter[str]:
+    """`_count`, of entries given by their canonical bytes."""
+    kinds: Counter[bytes] = Counter()
+    size = 0
+    for canonical in entries:
+        kind, _, _, _, bytes_, _ = canonical.split(b"\0", 5)
+        kinds[kind] += 1
+        size += int(bytes_)
+    return Counter({kind.decode(): number for kind, number in kinds.items()} | {"bytes": size})
 
 
 def _count(entries: Iterable[Entry]) -> Counter[str]:

@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from sandbox.targets.directory import DirectoryTarget
 
 
-def open_target(spec: TargetSpec, cache_dir: Path | None = None) -> DirectoryTarget:
+def open_target(spec: TargetSpec, cache_dir: Path | None = None, captured: Path | None = None) -> DirectoryTarget:
     """The target that a spec describes; whether it is there shows when it is used.
 
-    `cache_dir`: where it may remember what it has read; the same one for every target.
+    `cache_dir`: where it may remember what it has read; the same one for every target. `captured`: where captures
+    remember it.
     """
     from sandbox.targets.directory import DirectoryTarget
 
-    return DirectoryTarget(spec, cache_dir=cache_dir)
+    return DirectoryTarget(spec, cache_dir=cache_dir, captured=captured)

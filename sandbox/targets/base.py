@@ -31,6 +31,9 @@ class Base(Protocol):
     def entries(self) -> Iterator[Entry]:
         """Every entry, root first, in depth-first order, with the target's own owners."""
 
+    def stored(self) -> Iterator[tuple[bytes, bytes]]:
+        """The same as paths and canonical bytes, for who is interested in a few of them."""
+
     def open(self, path: bytes) -> BinaryIO:
         """The content of a file of the base."""
 
@@ -119,8 +122,9 @@ class Target(Protocol):
 
     def rehearsal(self, base: Base, changes: Sequence[Change], scratch: Path) -> Target:
         """A throw-away target of the same kind in the base's state, kept under `scratch`, on which prepare,
-        apply, restore and check of `changes` do what they do on the real one. What they leave alone may be
-        shared with the base, so nothing else may be done with it. The caller removes `scratch`."""
+        apply, restore and check of `changes` do what they do on the real one. What they don't look at may be missing,
+        and what they leave alone shared with the base, so nothing else may be done with it. The caller removes
+        `scratch`."""
 
     def manual_steps(self, point: Path) -> tuple[str, ...]:
         """Exact shell commands with which a person puts back by hand what `restore` could not."""

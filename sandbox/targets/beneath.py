@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sandbox import durable
 from sandbox.errors import InputError
 from sandbox.trees.entry import ROOT, parent_of, path_text
 
@@ -27,9 +28,8 @@ FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 """What opening gives where a component is missing, is no directory, or is a link."""
 
-FEW = 64
-"""Up to so many files are flushed one by one; more of them with the whole file system, which is much faster but
-waits for what others write too."""
+FEW = durable.FEW
+"""Up to so many files are flushed one by one; more of them with the whole file system."""
 
 _NOREPLACE = 1
 _EXCHANGE = 2
@@ -140,13 +140,6 @@ def can_exchange(handle: int) -> bool:
         for name in names:
             os.rmdir(name, dir_fd=handle)
     return True
-
-
-def sync_file_system(handle: int) -> None:
-    """Make all that was written to the file system of a directory durable, in one go."""
-    if ctypes.CDLL(None, use_errno=True).syncfs(handle) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
 
 
 def remove_tree(handle: int, name: bytes) -> None:

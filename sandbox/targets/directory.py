@@ -18,7 +18,7 @@ from sandbox.spec import TargetSpec
 from sandbox.targets import by_hand, identity, inspection, put_back, staging, swap
 from sandbox.targets.base import ApplyRequest, Base, Drift, OnStep, Restoration, Target
 from sandbox.targets.beneath import remove_tree, state
-from sandbox.targets.ownerless import rehearsal_of
+from sandbox.targets.rehearsing import rehearsal_of
 from sandbox.targets.restore_point import APPLYING, RESTORED, SETTLED, RestorePoint, Saved
 from sandbox.trees.bases import BaseStore, OnProgress, StoredBase
 from sandbox.trees.changes import compare
@@ -26,17 +26,20 @@ from sandbox.trees.entry import Change, Entry, path_text
 from sandbox.trees.manifest import HEADER
 from sandbox.trees.patterns import Patterns
 from sandbox.trees.scan import StatCache, scan
+from sandbox.trees.updating import Update, Updated
 
 
 class DirectoryTarget:
     """A real directory. Keeps nothing in memory but what its spec says."""
 
-    def __init__(self, spec: TargetSpec, *, cache_dir: Path | None = None) -> None:
-        """`cache_dir`: where the stat cache lies; without one every file is read at every scan."""
+    def __init__(self, spec: TargetSpec, *, cache_dir: Path | None = None, captured: Path | None = None) -> None:
+        """`cache_dir`: where the stat cache lies; without one every file is read at every scan. `captured`: where the
+        caches of captures lie, which know a target that was never scanned here."""
         self.spec = spec
         self.path = Path(spec.path)
         self._ignore = Patterns(spec.ignore)
         self._cache_dir = cache_dir
+        self._captured = captured
 
     def identify(self) -> str:
         """`directory:HOST:PATH:fs-ID:inode-N`; see `identity`."""
@@ -53,7 +56,7 @@ class DirectoryTarget:
     def check(self, base: Base) -> Drift:
         """Walk the real tree and compare it with `base`."""
         with identity.opened(self.path) as root:
-            found, changes = self._compared(root, base.entries())
+            found, changes = self._compared(root, base.fingerprint, base.entries())
         return Drift(found, tuple(changes))
 
     def inspect(self, base: Base, changes: tuple[Change, ...]) -> list[Hazard]:
@@ -110,7 +113,7 @@ class DirectoryTarget:
             return replace(found, clean=found.clean and state(root, saved.staging) is None)
 
     def rehearsal(self, base: Base, changes: Sequence[Change], scratch: Path) -> Target:
-        """A copy of the base under `scratch`; see `ownerless` for managers that are not root."""
+        """A copy of what the changes concern, under `scratch`; see `rehearsing`."""
         tree = scratch / "target"
         spec = self.spec.model_copy(update={"path": str(tree)})
         return rehearsal_of(base, changes, tree, DirectoryTarget(spec, cache_dir=scratch / "stat-cache"))
@@ -138,27 +141,49 @@ class DirectoryTarget:
     ) -> Restoration:
         """Read the target again; `left`: numbers of units that are not ours, `away`: some could not be looked at."""
         ours = {path for unit in saved.units if unit.number not in left for path in unit.paths}
-        found, changes = self._compared(root, point.base())
+        found, changes = self._compared(root, saved.base, point.base())
         differing = [change.path for change in changes]
         clean = not away and ours.isdisjoint(differing)
         kept = tuple(put_back.kept_aside(saved, point))
         return Restoration(found, clean, kept, tuple(path for path in differing if path not in ours))
 
-    def _scan(self, root: int) -> Iterator[Entry]:
-        key = self.identify() if self._cache_dir is not None else ""
-        cache = StatCache.for_key(self._cache_dir, key) if self._cache_dir is not None else None
-        return scan(root, self._ignore, cache=cache)
-
     def _fingerprint(self, root: int) -> str:
+        """Read all of the target that may have changed."""
+        if (seen := self._since(root, None)) is not None:
+            return seen.fingerprint
         found = _Fingerprint(self._scan(root))
         for _ in found:
             pass
         return found.hexdigest()
 
-    def _compared(self, root: int, base: Iterable[Entry]) -> tuple[str, list[Change]]:
+    def _compared(self, root: int, base: str, entries: Iterable[Entry]) -> tuple[str, Sequence[Change]]:
+        """The same, and what differs from the base of this fingerprint with these entries."""
+        if (seen := self._since(root, base)) is not None:
+            return seen.fingerprint, seen.changes
         found = _Fingerprint(self._scan(root))
-        changes = list(compare(base, found))
+        changes = list(compare(entries, found))
         return found.hexdigest(), changes
+
+    def _since(self, root: int, base: str | None) -> Updated | None:
+        """What became of the target since it was as a cache remembers it, that of the base if one is given; None where
+        no cache does."""
+        if self._cache_dir is None:
+            return None
+        key = self.identify()
+        for directory in filter(None, (self._cache_dir, self._captured)):
+            with StatCache.for_key(directory, key).known() as known:
+                if known.fingerprint is None or base not in (None, known.fingerprint):
+                    continue
+                self._cache_dir.mkdir(parents=True, exist_ok=True)
+                seen = Update(root, self._ignore, known).run(self._cache_dir)
+                if seen.cache is not None:
+                    StatCache.for_key(self._cache_dir, key).adopt(seen.cache)
+                return seen
+        return None
+
+    def _scan(self, root: int) -> Iterator[Entry]:
+        cache = StatCache.for_key(self._cache_dir, self.identify()) if self._cache_dir is not None else None
+        return scan(root, self._ignore, cache=cache)
 
 
 class _Fingerprint:

@@ -16,8 +16,8 @@ from sandbox.records import Hazard
 from sandbox.targets.base import Base
 from sandbox.targets.beneath import GONE, directory, parent, state
 from sandbox.targets.links import Links
-from sandbox.trees.changes import predict
-from sandbox.trees.entry import ROOT, Change, Entry, parent_of, path_text
+from sandbox.trees.entry import ROOT, Change, Entry, order_key, parent_of, path_text
+from sandbox.trees.manifest import decoded
 from sandbox.trees.patterns import Patterns
 from sandbox.trees.walk import RESERVED
 
@@ -27,7 +27,7 @@ _SPECIAL = {"fifo": "fifo", "socket": "socket", "char": "device", "block": "devi
 
 @dataclass(frozen=True, slots=True)
 class Trees:
-    """What the base's and the resulting tree are asked for, gathered in one pass over each."""
+    """What the base's and the resulting tree are asked for, gathered in one pass over the base."""
 
     before: Links
     after: Links
@@ -63,21 +63,34 @@ def _hazard(kind: str, path: bytes, says: str, *, blocks: bool = False) -> Hazar
 def _gather(base: Base, changes: Sequence[Change]) -> Trees:
     before, after = Links(), Links()
     owner = (0, 0)
-    count_before = count_after = 0
-    for entry in base.entries():
-        if entry.path == ROOT:
-            owner = (entry.uid, entry.gid)
-        count_before += 1
-        before.note(entry)
-    twins: dict[tuple[bytes, str], set[bytes]] = {
-        _folded(change.path): set() for change in changes if change.before is None
-    }
-    for entry in predict(base.entries(), changes):
-        count_after += 1
-        after.note(entry)
-        if twins and (key := _folded(entry.path)) in twins:
-            twins[key].add(entry.path)
-    return Trees(before, after, owner, count_before, count_after, twins)
+    count = 0
+    changed = {change.path for change in changes}
+    new = [change.path for change in changes if change.before is None]
+    twins: dict[tuple[bytes, str], set[bytes]] = {_folded(path): set() for path in new}
+    homes = {parent_of(path) for path in new}
+
+    def note_twin(path: bytes) -> None:
+        if homes and parent_of(path) in homes and (key := _folded(path)) in twins:
+            twins[key].add(path)
+
+    for path, canonical in base.stored():
+        count += 1
+        stays = path not in changed
+        if path == ROOT:
+            owner = (decoded(canonical).uid, decoded(canonical).gid)
+        if canonical.startswith(b"link\0"):
+            link = decoded(canonical)
+            before.note(link)
+            if stays:
+                after.note(link)
+        if stays:
+            note_twin(path)
+    for change in changes:
+        if change.after is not None:
+            after.note(change.after)
+            note_twin(change.path)
+    left = count + len(new) - sum(change.after is None for change in changes)
+    return Trees(before, after, owner, count, left, twins)
 
 
 def _folded(path: bytes) -> tuple[bytes, str]:
@@ -165,7 +178,7 @@ def _of_directories(root: int, changes: Sequence[Change]) -> Iterator[Hazard]:
 
 
 def _of_links(trees: Trees) -> Iterator[Hazard]:
-    for path, target in trees.after.items():
+    for path, target in sorted(trees.after.items(), key=lambda item: order_key(item[0])):
         why = trees.after.leaves(path)
         if why is None or (trees.before.target(path) == target and trees.before.leaves(path) is not None):
             continue

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from sandbox.durable import sync_file_system
 from sandbox.errors import Drifted
 from sandbox.targets.base import OnStep
 from sandbox.targets.beneath import (
@@ -30,7 +31,6 @@ from sandbox.targets.beneath import (
     parent,
     remove_tree,
     state,
-    sync_file_system,
 )
 from sandbox.targets.restore_point import RESTORED, SETTLED, RestorePoint, Saved
 from sandbox.targets.sight import Seen, is_exactly, look, walk

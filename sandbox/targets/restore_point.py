@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from sandbox import durable
+from sandbox.durable import sync_file_system
 from sandbox.errors import InputError, SandboxError
-from sandbox.targets.beneath import opened, sync_file_system
+from sandbox.targets.beneath import opened
 from sandbox.targets.sight import Labels, Seen
 from sandbox.targets.tree_writer import copy
 from sandbox.targets.units import Unit
@@ -104,9 +105,10 @@ class RestorePoint:
         except OSError as error:
             raise SandboxError(f"The restore point {self.path} lacks a file: {error.strerror}.") from error
 
-    def seal(self, saved: Saved, base: Iterable[Entry]) -> None:
-        """Make all of it durable; the mark that makes it valid is the caller's next step."""
-        manifest.write(self.path / "base", base)
+    def seal(self, saved: Saved, base: Iterable[bytes]) -> None:
+        """Make all of it durable; the mark that makes it valid is the caller's next step. `base`: the canonical bytes
+        of all entries of the base."""
+        manifest.write_canonical(self.path / "base", base)
         durable.write(self.path / "manifest", json.dumps(_encode(saved), indent=1).encode())
         if not self._sync_each:
             with opened(self.path) as handle:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from sandbox.durable import sync_file_system
 from sandbox.errors import Drifted, InputError
 from sandbox.targets import identity, preflight
 from sandbox.targets.base import ApplyRequest, Blobs, OnStep
-from sandbox.targets.beneath import FEW, GONE, can_exchange, directory, parent, remove_tree, sync_file_system
+from sandbox.targets.beneath import FEW, GONE, can_exchange, directory, parent, remove_tree
 from sandbox.targets.restore_point import RestorePoint, Saved, staging_name
 from sandbox.targets.sight import Labels, Seen, digest_of, is_still, look
 from sandbox.targets.tree_writer import Source, write_tree
@@ -32,7 +33,7 @@ def prepare(root: int, path: Path, request: ApplyRequest, on_step: OnStep) -> No
     point.begin()
     _clear_leftovers(root, path, request.tag)
     saved = _save(root, request, point)
-    point.seal(saved, request.base.entries())
+    point.seal(saved, (canonical for _, canonical in request.base.stored()))
     on_step("validate")
     point.validate()
     on_step("stage")

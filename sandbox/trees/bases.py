@@ -22,15 +22,15 @@ from pathlib import Path
 
 from sandbox import faults
 from sandbox.errors import Conflict, InputError, NotFound, SandboxError
-from sandbox.trees import building, layering
+from sandbox.trees import building, layering, manifest
 from sandbox.trees.building import Blobs, Built, Capture
 from sandbox.trees.entry import Change
 from sandbox.trees.patterns import Patterns
 from sandbox.trees.removal import remove_tree
 from sandbox.trees.scan import all_known
 from sandbox.trees.stat_cache import Known, StatCache, read_cache
-from sandbox.trees.stored import Meta, OnProgress, StoredBase, boot_id, is_whole
-from sandbox.trees.updating import TooMuch, Update
+from sandbox.trees.stored import MANIFEST, Meta, OnProgress, StoredBase, boot_id, is_whole
+from sandbox.trees.updating import Shelf, TooMuch, Update
 from sandbox.trees.walk import Walk, has_local_clock, opened
 from sandbox.trees.writer import privileged
 
@@ -70,7 +70,7 @@ class BaseStore:
             if base is not None:
                 work = stack.enter_context(self._workplace())
                 try:
-                    return self._updated(work, base, cache, Update(work, base, on_progress), (fd, ignore, known))
+                    return self._updated(work, base, cache, (fd, ignore, known), on_progress)
                 except (Conflict, TooMuch):
                     known.rewind()
             previous: Built | StoredBase | None = base
@@ -91,12 +91,20 @@ class BaseStore:
             raise trouble
 
     def _updated(
-        self, work: Path, base: StoredBase, cache: StatCache, update: Update, target: tuple[int, Patterns, Known]
+        self,
+        work: Path,
+        base: StoredBase,
+        cache: StatCache,
+        target: tuple[int, Patterns, Known],
+        on_progress: OnProgress | None,
     ) -> StoredBase:
         """What `base`, which the cache speaks of, has become. Raises TooMuch where a whole base is the better way, and
         Conflict where the target was not as it was read at one instant."""
         entries = Meta.read(base.directory).entries
-        found = update.run(*target, layering.most_changes(entries))
+        shelf = Shelf.make(work / "shelf")
+        with manifest.Edited(base.directory / MANIFEST, work / MANIFEST) as listed:
+            most = layering.most_changes(entries)
+            found = Update(*target).run(work, shelf=shelf, listed=listed, most=most, on_progress=on_progress)
         if found.cache is None:
             return base
         with read_cache(found.cache) as fresh:
@@ -106,7 +114,7 @@ class BaseStore:
         if there is not None:
             cache.adopt(found.cache)
             return there
-        built = building.update(work, base, found, entries)
+        built = building.update(work, base, found, shelf, entries)
         cache.adopt(found.cache)
         return self._place(built)
 

@@ -27,7 +27,7 @@ from sandbox.trees.scan import items
 from sandbox.trees.sealed import encoded
 from sandbox.trees.stat_cache import Known, Notes
 from sandbox.trees.stored import CHANGES, MANIFEST, TREE, OnProgress, StoredBase
-from sandbox.trees.updating import TooMuch, Updated
+from sandbox.trees.updating import Shelf, TooMuch, Updated
 from sandbox.trees.walk import Walk, opened
 from sandbox.trees.writer import TreeWriter
 
@@ -132,7 +132,7 @@ class Capture:
         return same and writer.link(entry.path, home)
 
 
-def update(directory: Path, base: StoredBase, found: Updated, entries: int) -> Built:
+def update(directory: Path, base: StoredBase, found: Updated, shelf: Shelf, entries: int) -> Built:
     """The layer that makes of a base what a target has become. Raises TooMuch where that is no matter of a layer."""
     root = next((change for change in found.changes if change.path == ROOT), None)
     given_away = root is not None and (root.after is None or (root.after.uid, root.after.gid) != base.owner)
@@ -140,16 +140,16 @@ def update(directory: Path, base: StoredBase, found: Updated, entries: int) -> B
     changes = composed(base.layer(), found.changes)
     if given_away or len(changes) > layering.most_changes(entries):
         raise TooMuch("More differs than a layer should hold.")
-    with opened(found.shelf.directory) as shelf:
+    with opened(shelf.directory) as handle:
 
         def fill(writer: TreeWriter, entry: Entry) -> bool:
-            name = found.shelf.names.get(entry.path)
+            name = shelf.names.get(entry.path)
             if name is not None:
-                writer.adopt(entry.path, shelf, name)
+                writer.adopt(entry.path, handle, name)
             return name is not None
 
         layering.build(directory / TREE, base, changes, fill, found.times)
-    remove_tree(found.shelf.directory)
+    remove_tree(shelf.directory)
     (directory / CHANGES).write_bytes(encoded(changes))
     under = base.under or base.directory
     return Built(found.fingerprint, base.owner, base.owner, directory, entries, found.racy, under)
@@ -162,7 +162,7 @@ def derive(directory: Path, base: StoredBase, changes: Sequence[Change], blobs: 
 
     def canonical() -> Iterator[bytes]:
         nonlocal root_owner, entries
-        for data in predicted(manifest.read_canonical(base.directory / MANIFEST), changes):
+        for data in predicted(base.stored(), changes):
             if not entries:
                 root = manifest.decoded(data)
                 root_owner = OwnerMap(root.uid, root.gid)

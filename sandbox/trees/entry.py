@@ -91,6 +91,14 @@ def parent_of(path: bytes) -> bytes:
     return path.rpartition(b"/")[0] or ROOT
 
 
+def above(path: bytes) -> list[bytes]:
+    """The directories that a path lies in, topmost first."""
+    if path == ROOT:
+        return []
+    parts = path.split(b"/")
+    return [ROOT, *(b"/".join(parts[:end]) for end in range(1, len(parts)))]
+
+
 def path_text(path: bytes) -> str:
     """The path for a JSON document: as it is where it is UTF-8, else with `\\xNN` for the other bytes."""
     return path.decode("utf-8", "backslashreplace")

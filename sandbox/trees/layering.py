@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from sandbox.trees.descent import Descent
-from sandbox.trees.entry import ROOT, Change, Entry, parent_of
+from sandbox.trees.entry import ROOT, Change, Entry, above, parent_of
 from sandbox.trees.ownership import OwnerMap
 from sandbox.trees.patterns import Patterns
 from sandbox.trees.scan import read_xattrs, scan
@@ -75,10 +75,10 @@ def _steps(changes: Sequence[Change]) -> Iterator[tuple[bytes, Change | None]]:
         path, after = change.path, change.after
         if closed is not None and path.startswith(closed):
             continue  # gone with the directory that it was in
-        for above in _above(path):
-            if above not in entered:
-                entered.add(above)
-                yield above, None
+        for one in above(path):
+            if one not in entered:
+                entered.add(one)
+                yield one, None
         yield path, change
         if after is not None and after.kind == "dir":
             entered.add(path)
@@ -86,14 +86,6 @@ def _steps(changes: Sequence[Change]) -> Iterator[tuple[bytes, Change | None]]:
             closed = path + b"/"
     if not entered:
         yield ROOT, None
-
-
-def _above(path: bytes) -> list[bytes]:
-    """The directories that a path lies in, topmost first."""
-    if path == ROOT:
-        return []
-    parts = path.split(b"/")
-    return [ROOT, *(b"/".join(parts[:end]) for end in range(1, len(parts)))]
 
 
 def _shown(path: bytes, change: Change | None, owner: OwnerMap) -> tuple[bytes, str, int, bytes]:

@@ -27,7 +27,19 @@ from sandbox.trees.patterns import Patterns
 from sandbox.trees.stat_cache import Known, Memory, Notes, StatCache
 from sandbox.trees.walk import Walk, opened, refuse
 
-__all__ = ["Item", "Sink", "StatCache", "Take", "chunks", "items", "read_entry", "read_xattrs", "scan", "unchanged"]
+__all__ = [
+    "Item",
+    "Sink",
+    "StatCache",
+    "Take",
+    "chunks",
+    "digested",
+    "items",
+    "read_entry",
+    "read_xattrs",
+    "scan",
+    "unchanged",
+]
 
 CAPABILITY = b"security.capability"
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -69,7 +81,7 @@ def scan(
     Raises InputError for a root that is no directory, for what can't be read and for mount points inside, and
     Conflict for what keeps changing while it is read.
     """
-    take = _hash if sink is None else _through(sink)
+    take = digested if sink is None else _through(sink)
     with opened(root) as fd:
         if cache is None:
             for item in items(Walk(fd, ignore), Known(), take):
@@ -155,7 +167,8 @@ def read_xattrs(fd: int) -> tuple[tuple[bytes, bytes], ...]:
     return tuple((name, os.getxattr(fd, name)) for name in kept)
 
 
-def _hash(_path: bytes, fd: int, found: os.stat_result) -> tuple[bytes, int]:
+def digested(_path: bytes, fd: int, found: os.stat_result) -> tuple[bytes, int]:
+    """A Take that keeps nothing."""
     sha, size = hashlib.sha256(), 0
     for data in chunks(fd, found.st_size):
         sha.update(data)

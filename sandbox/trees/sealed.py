@@ -65,15 +65,14 @@ class SealWriter:
     def finish(self, changes: Iterable[Change]) -> SealedBlobs:
         """Keep what the changes need, drop the rest, and make it durable. Raises SandboxError where one lacks."""
         needed = _needed(changes)
-        for name in os.listdir(self._blobs):
+        stored = os.listdir(self._blobs)
+        for name in stored:
             if name not in needed:
                 (self._blobs / name).unlink()
         sealed = SealedBlobs(self._blobs.parent)
-        for name in sorted(needed):
-            try:
-                durable.sync_file(self._blobs / name)
-            except FileNotFoundError as error:
-                raise SandboxError(f"The content {name} was never stored.") from error
+        if lacking := needed.difference(stored):
+            raise SandboxError(f"The content {min(lacking)} was never stored.")
+        durable.sync_files(self._blobs, sorted(needed))
         durable.sync_directory(self._blobs)
         durable.sync_directory(self._blobs.parent)
         return sealed

@@ -18,7 +18,7 @@ import os
 import secrets
 import struct
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -205,20 +205,26 @@ class Notes:
         self._file.write(record)
         self.racy = self.racy or racy
 
-    def copy(self, records: Iterable[bytes]) -> None:
-        """Note entries as an earlier cache has them. Then `finish` must be told the fingerprint."""
-        for data in records:
+    def copy(self, known: Known, start: Place, stop: Place) -> None:
+        """Note what is remembered between two places, as it is."""
+        for data in known.records(start, stop):
             self._sha.update(data)
             self._file.write(data)
+        for canonical in known.between(start, stop):
+            self._tree.update(canonical)
 
-    def finish(self, fingerprint: str | None = None) -> str:
+    def finish(self) -> str:
         """All has been noted; the fingerprint of what was."""
-        tree = bytes.fromhex(fingerprint) if fingerprint else self._tree.digest()
+        tree = self._tree.digest()
         self.racy = self.racy or abs(time.time_ns() - time.monotonic_ns() - self._ahead) > _STEP_NS
         self._sha.update(tree)
         self._file.write(tree + self._sha.digest())
         self._file.close()
         return tree.hex()
+
+    def taken(self) -> Path:
+        """The finished file under another name, for the caller to adopt or to remove."""
+        return self.path.rename(self.path.with_name(f"{self.path.name}.done"))
 
 
 class StatCache:

@@ -77,10 +77,14 @@ class StoredBase:
         """Every entry in target view, the root first, in depth-first order."""
         return manifest.read(self.directory / MANIFEST)
 
+    def stored(self) -> Iterator[tuple[bytes, bytes]]:
+        """The same as paths and canonical bytes, not decoded."""
+        return manifest.read_canonical(self.directory / MANIFEST)
+
     def entries_among(self, paths: Collection[bytes], emptied: Collection[bytes]) -> Iterator[Entry]:
         """Those of `entries` that have one of the paths or lie below one of `emptied`, the others not decoded."""
         below: bytes | None = None
-        for path, canonical in manifest.read_canonical(self.directory / MANIFEST):
+        for path, canonical in self.stored():
             if path in paths or (below is not None and path.startswith(below)):
                 yield manifest.decoded(canonical)
             if path in emptied and (below is None or not path.startswith(below)):
@@ -88,7 +92,7 @@ class StoredBase:
 
     def predicted(self, changes: Sequence[Change]) -> str:
         """The fingerprint of what the changes lead to. Raises Conflict where they do not fit."""
-        return manifest.fingerprint_of(predicted(manifest.read_canonical(self.directory / MANIFEST), changes))
+        return manifest.fingerprint_of(predicted(self.stored(), changes))
 
     def layer(self) -> tuple[Change, ...]:
         """From the whole base that this one stands on to this one."""

@@ -43,6 +43,9 @@ class Tree:
     def entries(self) -> Iterator[Entry]:
         return iter(sorted(self.found.values(), key=lambda one: sort_key(one.path)))
 
+    def stored(self) -> Iterator[tuple[bytes, bytes]]:
+        return ((each.path, each.canonical()) for each in self.entries())
+
     def open(self, key: bytes) -> BinaryIO:
         digest = self.found[key].content if key in self.found else key
         if digest not in self.contents:

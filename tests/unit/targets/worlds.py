@@ -42,6 +42,9 @@ class Kept:
     def entries(self) -> Iterator[Entry]:
         return iter(self.found)
 
+    def stored(self) -> Iterator[tuple[bytes, bytes]]:
+        return ((each.path, each.canonical()) for each in self.entries())
+
     def file(self, path: bytes) -> Path | None:
         return None
 
