@@ -26,7 +26,7 @@ LAYERS = (
         "sshsig",
         "governance",
     },
-    {"trees", "decide", "facts", "windows"},
+    {"trees", "decide", "facts", "windows", "keeper"},
     {"engines", "targets", "journal", "config"},
     {"reviewing", "watching"},
     {"lifecycle"},

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import signal
 import time
 from collections.abc import Iterator
@@ -22,8 +23,12 @@ from pathlib import Path
 from sandbox.errors import EngineError, EngineUnavailable
 
 MOUNT = Path("/sys/fs/cgroup")
+_BESIDE = MOUNT / "unified"
+"""Where version 2 is on machines whose controllers are in version 1."""
 PARENT = "sandbox"
 NEEDED = ("memory", "pids", "cpu")
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.0002, 0.005
+_REAPED_WITHIN_S = 2.0
 _FREEZE_WITHIN_S = 20.0
 _TRIES_OF_V1 = 20
 _KILL_WITHIN_S = 120.0
@@ -33,6 +38,11 @@ _KILL_WITHIN_S = 120.0
 def unified() -> bool:
     """Whether this machine has cgroup v2 alone (hybrid machines have their controllers in v1)."""
     return (MOUNT / "cgroup.controllers").exists()
+
+
+def hybrid() -> bool:
+    """Whether version 2 is there beside version 1, which has the controllers: processes can be tracked by it."""
+    return not unified() and (_BESIDE / "cgroup.procs").exists()
 
 
 def missing_controllers() -> list[str]:
@@ -71,10 +81,12 @@ def path_of(home_id: str, container: str) -> str:
 class Group:
     """The control group of one sandbox, or of one command in it."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, beside: bool = False) -> None:
         self.path = path
-        self._v2 = unified()
-        self._tracking = MOUNT / path.lstrip("/") if self._v2 else MOUNT / "freezer" / path.lstrip("/")
+        self._beside = beside
+        self._v2 = beside or unified()
+        mount = _BESIDE if beside else MOUNT if self._v2 else MOUNT / "freezer"
+        self._tracking = mount / path.lstrip("/")
 
     def exists(self) -> bool:
         """Whether the kernel has it."""
@@ -82,11 +94,31 @@ class Group:
 
     def child(self, name: str) -> Group:
         """A group below this one; see `make`."""
-        return Group(f"{self.path}/{name}")
+        return Group(f"{self.path}/{name}", beside=self._beside)
 
-    def make(self) -> None:
-        """Create it; its parent must exist."""
+    def make(self, *, parents: bool = False) -> None:
+        """Create it; its parent must exist, unless `parents` are to be made too."""
+        if parents:
+            self._tracking.parent.mkdir(parents=True, exist_ok=True)
         os.mkdir(self._tracking)
+
+    @contextmanager
+    def of_one_command(self) -> Iterator[Group]:
+        """A new group below this one; what goes on in the background stays in it, an empty one is removed.
+
+        Raises FileNotFoundError where this one is gone.
+        """
+        group = self.child(f"exec-{secrets.token_hex(4)}")
+        group.make()
+        try:
+            yield group
+        finally:
+            with suppress(OSError):
+                os.rmdir(group._tracking)
+
+    def handle(self) -> int:
+        """A handle on its directory, to start a process in it."""
+        return os.open(self._tracking, os.O_PATH | os.O_DIRECTORY)
 
     def exec_option(self) -> list[str]:
         """How a runtime is told to start a command in this group."""
@@ -104,10 +136,12 @@ class Group:
     def kill(self) -> None:
         """Kill every process in it and below it; returns when none is left."""
         deadline = time.monotonic() + _KILL_WITHIN_S
+        pause_s = _SHORTEST_PAUSE_S
         while pids := self._kill_once():
             if time.monotonic() > deadline:
                 raise EngineError(f"{len(pids)} processes of {self.path} survive SIGKILL (stuck in the kernel?).")
-            time.sleep(0.005)
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _kill_once(self) -> list[int]:
         if not self.exists():
@@ -159,7 +193,7 @@ class Group:
                 self._write_freeze(False)
                 time.sleep(0.002)
                 self._write_freeze(True)
-            time.sleep(0.001)
+            time.sleep(_SHORTEST_PAUSE_S if tries < _TRIES_OF_V1 else 0.001)
 
     def _is_frozen(self) -> bool:
         if self._v2:
@@ -168,7 +202,7 @@ class Group:
 
     def oom_kills(self) -> int:
         """How many processes the kernel has killed for this group's memory limit so far."""
-        if self._v2:
+        if unified():
             file, key = self._tracking / "memory.events", "oom_kill"
         else:
             file, key = MOUNT / "memory" / self.path.lstrip("/") / "memory.oom_control", "oom_kill"
@@ -180,38 +214,43 @@ class Group:
 
     def remove(self) -> None:
         """Remove it with everything below it, in every hierarchy; it must be empty of processes."""
-        roots = [MOUNT] if self._v2 else [entry for entry in MOUNT.iterdir() if entry.is_dir()]
-        for root in roots:
+        for root in _hierarchies():
             for directory, _, _ in os.walk(root / self.path.lstrip("/"), topdown=False):
                 _remove_patiently(directory)
 
 
 def _remove_patiently(directory: str) -> None:
     # A killed process keeps its group busy for the moment that it takes to be reaped.
-    for _ in range(400):
+    deadline, pause_s = time.monotonic() + _REAPED_WITHIN_S, _SHORTEST_PAUSE_S
+    while time.monotonic() < deadline:
         try:
             os.rmdir(directory)
         except FileNotFoundError:
             return
         except OSError:
-            time.sleep(0.005)
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         else:
             return
 
 
+def _hierarchies() -> list[Path]:
+    """Where groups are mounted."""
+    return [MOUNT] if unified() else [entry for entry in MOUNT.iterdir() if entry.is_dir() and not entry.is_symlink()]
+
+
 def groups_of(home_id: str) -> list[str]:
     """The names of all containers that have a group in this home."""
-    base = MOUNT if unified() else MOUNT / "freezer"
-    try:
-        return sorted(entry.name for entry in (base / PARENT / home_id).iterdir() if entry.is_dir())
-    except FileNotFoundError:
-        return []
+    found: set[str] = set()
+    for root in _hierarchies():
+        with suppress(FileNotFoundError):
+            found.update(entry.name for entry in (root / PARENT / home_id).iterdir() if entry.is_dir())
+    return sorted(found)
 
 
 def remove_if_empty(home_id: str) -> None:
     """Remove the groups above the sandboxes of a home once none is left."""
-    roots = [MOUNT] if unified() else [entry for entry in MOUNT.iterdir() if entry.is_dir()]
-    for root in roots:
+    for root in _hierarchies():
         for path in (root / PARENT / home_id, root / PARENT):
             with suppress(OSError):
                 path.rmdir()

@@ -5,12 +5,9 @@ Owns the order of the parts' work in each verb of the protocol. Everything that 
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -38,6 +35,7 @@ from sandbox.engines.native import (
     placing,
     removal,
     rooted,
+    shells,
     sweeping,
     usage,
     users,
@@ -47,6 +45,7 @@ from sandbox.engines.native.containers import Containers
 from sandbox.engines.native.image_store import ImageStore
 from sandbox.engines.native.snapshots import Snapshots
 from sandbox.engines.native.store import Origin, Placed, SandboxState, SnapshotState, Store
+from sandbox.engines.native.ways_in import ThroughRuntime
 from sandbox.errors import EngineUnavailable, InputError, NotFound
 
 WORKSPACE = "/workspace"
@@ -114,8 +113,7 @@ class NativeEngine:
         env = bundle.environment(user.home, user.name, state.origin.env, request.env)
         process = bundle.process(request.command, env, cwd, user.ids, state.origin.limits)
         venue = executing.Venue(
-            self._containers.runtime(state),
-            state.container,
+            self._containers.way_in(state),
             self._containers.group(state),
             self._store.sandboxes / request.sandbox,
         )
@@ -133,11 +131,11 @@ class NativeEngine:
             cwd = self._working_directory(root, state, request.cwd)
         env = bundle.environment(user.home, user.name, {"TERM": os.environ.get("TERM", "dumb")}, state.origin.env)
         process = bundle.process(request.command, env, cwd, user.ids, state.origin.limits, terminal=terminal)
-        with tempfile.TemporaryDirectory(prefix="sandbox-shell-") as scratch:
-            config = Path(scratch, "process.json")
-            config.write_text(json.dumps(process), encoding="utf-8")
-            verb = self._containers.runtime(state).command("exec", "--process", str(config), state.container)
-            return subprocess.run(verb, check=False).returncode
+        way_in = self._containers.way_in(state)
+        if isinstance(way_in, ThroughRuntime):
+            return way_in.shell(process)
+        with self._containers.group(state).of_one_command() as group:
+            return shells.run(way_in, process, group)
 
     def write(self, sandbox: str, path: str, content: bytes, mode: int = 0o644) -> None:
         """See Engine."""
@@ -233,7 +231,8 @@ class NativeEngine:
         self._images.layers(image, on_progress)
 
     def close(self) -> None:
-        """See Engine: there is nothing to let go of."""
+        """See Engine."""
+        self._containers.close()
 
     def sweep(self) -> list[str]:
         """See Engine."""

@@ -1,27 +1,25 @@
 """Running one command in a sandbox: its streams, its time, its end.
 
-Owns the exchange with `reaping`, and the killing of all that the command started. Must not know how a sandbox is
-made.
+Owns the work on the streams, and the killing of all that the command started. Must not know how a sandbox is made, nor
+which way leads into it.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import selectors
-import subprocess
-import sys
 import tempfile
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sandbox.engines.base import KILLED, NOT_EXECUTABLE, NOT_FOUND, ExecRequest, ExecResult
-from sandbox.engines.native import reaping, verdicts
+from sandbox.engines.native import verdicts
 from sandbox.engines.native.cgroups import Group
-from sandbox.engines.native.runtime import Runtime, read_log
+from sandbox.engines.native.verdicts import Verdict
+from sandbox.engines.native.ways_in import Entered, WayIn
 from sandbox.errors import EngineError, InputError
 
 _CHUNK = 1 << 18
@@ -40,8 +38,7 @@ class Paused(Exception):
 class _Streams:
     """The three pipes of a command, worked without ever blocking."""
 
-    process: subprocess.Popen[bytes]
-    status: int
+    entered: Entered
     request: ExecRequest
     selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     chunks: dict[str, list[bytes]] = field(default_factory=lambda: {"stdout": [], "stderr": []})
@@ -50,20 +47,20 @@ class _Streams:
     def __post_init__(self) -> None:
         self._input = memoryview(self.request.stdin or b"")
         for name in ("stdout", "stderr", "stdin"):
-            pipe = getattr(self.process, name)
+            pipe = getattr(self.entered.pipes, name)
             os.set_blocking(pipe.fileno(), False)
             events = selectors.EVENT_WRITE if name == "stdin" else selectors.EVENT_READ
             self.selector.register(pipe, events, name)
         if not self._input:
-            self._close(self.process.stdin)
-        os.set_blocking(self.status, False)
-        self.selector.register(self.status, selectors.EVENT_READ, "status")
+            self._close(self.entered.pipes.stdin)
+        os.set_blocking(self.entered.status, False)
+        self.selector.register(self.entered.status, selectors.EVENT_READ, "status")
 
     def work(self, timeout_s: float) -> bool:
         """Move what can be moved within the time; False once the command has ended."""
         for key, _ in self.selector.select(timeout_s):
             if key.data == "status":
-                news = os.read(self.status, 4096)
+                news = self._news()
                 self.told += news
                 if not news:
                     return False
@@ -76,7 +73,7 @@ class _Streams:
     def drain(self) -> None:
         """Take what is in the pipes already: a background process may keep them open for ever."""
         for name in ("stdout", "stderr"):
-            pipe = getattr(self.process, name)
+            pipe = getattr(self.entered.pipes, name)
             taken = 0
             while not pipe.closed and taken < _DRAIN_BYTES:
                 got = self._take(name, pipe)
@@ -86,10 +83,13 @@ class _Streams:
 
     def close(self) -> None:
         self.selector.close()
-        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
-            if pipe is not None:
-                with suppress(BrokenPipeError):
-                    pipe.close()
+        self.entered.close()
+
+    def _news(self) -> bytes:
+        try:
+            return os.read(self.entered.status, 4096)
+        except ConnectionError:
+            return b""
 
     def _feed(self, pipe: Any) -> None:
         try:
@@ -121,8 +121,7 @@ class _Streams:
 class Venue:
     """Where a command runs."""
 
-    runtime: Runtime
-    container: str
+    way_in: WayIn
     group: Group
     """The sandbox's; the command gets one of its own below it."""
     scratch: Path
@@ -157,39 +156,16 @@ class _Command:
                 scratch = stack.enter_context(
                     tempfile.TemporaryDirectory(prefix="exec-", dir=self._venue.scratch, ignore_cleanup_errors=True)
                 )
-                self._group = outer.child(os.path.basename(scratch))
-                self._group.make()
+                self._group = stack.enter_context(outer.of_one_command())
             except FileNotFoundError as error:
                 raise verdicts.died(self._request.sandbox) from error
-            stack.callback(self._leave_group)
-            self._log = os.path.join(scratch, "log")
             oom_kills = outer.oom_kills()
             streams = self._watch(Path(scratch))
             limit = "memory" if outer.oom_kills() > oom_kills else None
             return self._result(streams, limit)
 
     def _watch(self, scratch: Path) -> _Streams:
-        config, pid_file = scratch / "process.json", scratch / "pid"
-        config.write_text(json.dumps(self._process), encoding="utf-8")
-        verb = self._venue.runtime.command(
-            "exec", "--detach", "--process", str(config), "--pid-file", str(pid_file),
-            *self._group.exec_option(), self._venue.container, log=self._log,
-        )  # fmt: skip
-        ours, theirs = os.pipe()
-        try:
-            reaper = subprocess.Popen(
-                [sys.executable, "-I", "-S", reaping.__file__, str(theirs), str(pid_file), *verb],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                pass_fds=[theirs],
-                env={"PATH": os.environ.get("PATH", os.defpath)},
-                # Ctrl-C on the manager's terminal is the manager's to handle.
-                start_new_session=True,
-            )
-        finally:
-            os.close(theirs)
-        streams = _Streams(reaper, ours, self._request)
+        streams = _Streams(self._venue.way_in.enter(self._process, self._group, scratch), self._request)
         try:
             self._await_end(streams)
             streams.drain()
@@ -199,8 +175,6 @@ class _Command:
             raise
         finally:
             streams.close()
-            os.close(ours)
-            reaper.wait()
         return streams
 
     def _await_end(self, streams: _Streams) -> None:
@@ -213,28 +187,22 @@ class _Command:
                 # At every tick: the runtime may have been just about to put the command there.
                 self._group.kill()
 
-    def _leave_group(self) -> None:
-        """What goes on in the background stays in the group; an empty one is removed."""
-        if not self._group.pids():
-            self._group.remove()
-
     def _result(self, streams: _Streams, limit: str | None) -> ExecResult:
         stdout, stderr = (b"".join(streams.chunks[name]) for name in ("stdout", "stderr"))
         words = streams.told.split()
         if self._timed_out or self._cancelled:
             code = KILLED
-        elif b"exit" in words:
+        elif b"exit" in words and b"fail" not in words:
             code = int(words[-1])
-        elif b"started" in words:
+        elif b"started" in words and b"fail" not in words:
             raise EngineError("The program that watched a command was killed.", "Is the host short of memory?")
         else:
-            code, stderr = self._not_started(stderr)
+            code, stderr = self._not_started(*streams.entered.refusal(streams.told, stderr))
         return ExecResult(code, stdout, stderr, self._seconds(), self._timed_out, self._cancelled, limit)
 
-    def _not_started(self, printed: bytes) -> tuple[int, bytes]:
-        says = read_log(self._log) or printed.decode(errors="replace")
+    def _not_started(self, verdict: Verdict, says: str) -> tuple[int, bytes]:
         command = self._request.command[0]
-        match verdicts.of_exec(says):
+        match verdict:
             case "not_found":
                 return NOT_FOUND, f"{command}: not found\n".encode()
             case "not_executable":
@@ -247,7 +215,7 @@ class _Command:
                 raise Paused
             case "died":
                 raise verdicts.died(self._request.sandbox)
-        raise EngineError(f"{self._venue.runtime.name} can't run a command in the sandbox: {' '.join(says.split())}")
+        raise EngineError(f"A command can't be run in the sandbox: {' '.join(says.split())}")
 
     def _seconds(self) -> float:
         return time.monotonic() - self._started

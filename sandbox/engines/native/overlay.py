@@ -22,19 +22,28 @@ _REDIRECT = "trusted.overlay.redirect"
 _OPTIONS = "redirect_dir=follow,metacopy=off,index=off,xino=auto,volatile"
 
 
-def mount_chain(name: str, lowers: Sequence[Path], upper: Path, work: Path, links: Path, target: Path) -> None:
-    """Mount `upper` over `lowers` (the first is the topmost) at `target`; `name` is shown in lists of mounts.
+def link_layers(lowers: Sequence[Path], upper: Path, work: Path, links: Path) -> str:
+    """The options that mount `upper` over `lowers` (the first is the topmost), from the working directory `links`.
 
-    Changes the working directory, so it belongs into `in_private_mounts`. The kernel takes one page of options:
-    `links`, an empty directory, gets links with names of a few bytes to stand for the layers.
+    The kernel takes one page of options: `links`, an empty directory, gets links with names of a few bytes to stand for
+    the layers.
     """
     for number, layer in enumerate(lowers):
         os.symlink(layer, links / str(number))
     os.symlink(upper, links / "u")
     os.symlink(work, links / "w")
-    os.chdir(links)
     chain = ":".join(str(number) for number in range(len(lowers)))
-    mount(name, str(target), "overlay", f"lowerdir={chain},upperdir=u,workdir=w,{_OPTIONS}")
+    return f"lowerdir={chain},upperdir=u,workdir=w,{_OPTIONS}"
+
+
+def mount_chain(name: str, lowers: Sequence[Path], upper: Path, work: Path, links: Path, target: Path) -> None:
+    """Mount them at `target`; `name` is shown in lists of mounts.
+
+    Changes the working directory, so it belongs into `in_private_mounts`.
+    """
+    options = link_layers(lowers, upper, work, links)
+    os.chdir(links)
+    mount(name, str(target), "overlay", options)
 
 
 def make_whiteout(directory: int, name: str | bytes) -> None:

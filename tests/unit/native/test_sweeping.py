@@ -23,7 +23,7 @@ CREATE = """
 import os, signal, sys
 from pathlib import Path
 from sandbox.engines.base import CreateRequest
-from sandbox.engines.native import NativeEngine, containers, runtime
+from sandbox.engines.native import NativeEngine, containers, keepers, runtime
 from sandbox.spec import Limits
 step, root, home_id, sandbox = sys.argv[1:]
 def dying(original):
@@ -33,7 +33,10 @@ def dying(original):
         original(*args, **options)
         os.kill(os.getpid(), signal.SIGKILL)
     return work
-where, what = {"mount": (containers.overlay, "mount_chain"), "run": (runtime.Runtime, "run")}[step.split("-")[1]]
+steps = {"mount": (containers.overlay, "mount_chain"), "run": (runtime.Runtime, "run"),
+         "layers": (containers.overlay, "link_layers"), "limits": (containers.limits, "impose"),
+         "keeper": (keepers.Nursery, "start"), "asking": (keepers.messages, "send")}
+where, what = steps[step.split("-")[1]]
 setattr(where, what, dying(getattr(where, what)))
 NativeEngine(Path(root), home_id=home_id).create(CreateRequest(sandbox, "host", (), Limits()))
 """
@@ -59,11 +62,21 @@ def killed(program: str, *arguments: str) -> None:
     assert done.returncode == -signal.SIGKILL
 
 
-def test_nothing_is_left_of_a_killed_create_after_a_sweep(engine: NativeEngine, home: Path, boxes: Boxes) -> None:
+STEPS = {
+    "runc": ("before-mount", "after-mount", "before-run", "after-run"),
+    "keeper": ("before-limits", "after-limits", "before-layers", "before-keeper", "after-asking", "after-keeper"),
+}
+
+
+@pytest.mark.parametrize("way", STEPS)
+def test_nothing_is_left_of_a_killed_create_after_a_sweep(
+    engine: NativeEngine, home: Path, boxes: Boxes, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    monkeypatch.setenv("SANDBOX_RUNTIME", way)
     root = home / "engines" / "native"
     boxes.create()  # a healthy one beside it
     healthy, files = engine.instances(), host.files_below(home)
-    for step in ("before-mount", "after-mount", "before-run", "after-run"):
+    for step in STEPS[way]:
         sandbox = fresh_id("sbx")
         killed(CREATE, step, str(root), home.name, sandbox)
         assert engine.instances() != healthy
@@ -118,10 +131,7 @@ def test_sandboxes_are_dead_after_a_restart_and_roll_back(boxes: Boxes, engine: 
     box.out("echo kept > state")
     snapshot = box.snapshot()
     state = Store(home / "engines" / "native").sandbox(box.id)
-    group = cgroups.Group(cgroups.path_of(home.name, state.container))
-    group.kill()
-    group.remove()
-    engine._containers.runtime(state).delete(state.container)
+    engine._containers.end(state)
     assert [instance.alive for instance in engine.instances()] == [False]
     assert engine.sweep() == []
     assert engine.watch_root(box.id) is None

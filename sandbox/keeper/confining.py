@@ -1,0 +1,104 @@
+"""What a process gives up before it runs a program of the sandbox, and the running of it.
+
+Owns the order: after `become` nothing can be got back. Takes a process as an OCI bundle describes it. The outcome is an
+OCI runtime's; a test holds one against the other.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+from typing import Any, NoReturn
+
+from sandbox.keeper import syscalls
+
+_CAPABILITIES = (
+    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
+    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
+    "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
+    "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
+)  # fmt: skip
+"""By their numbers, as far as a sandbox may hold any."""
+_ALL = 64
+_SIGNALS = 64
+
+
+class CanNotStart(Exception):
+    """A program that can't be run, and in which step: a result for the caller, not an error here."""
+
+    def __init__(self, step: str, error: OSError) -> None:
+        super().__init__(f"{step} {error.errno or 0} {error.strerror}")
+
+
+def become(process: dict[str, Any], program_filter: bytes) -> NoReturn:
+    """Turn this process, which is in the sandbox's namespaces, into `process`. Raises CanNotStart, OSError."""
+    os.umask(process["user"]["umask"])
+    for limit in process["rlimits"]:
+        resource.setrlimit(getattr(resource, limit["type"]), (limit["soft"], limit["hard"]))
+    _enter(process["cwd"])
+    syscalls.join_fresh_keyring()
+    _give_up_rights(process)
+    _forget_signals()
+    syscalls.close_at_exec(3)
+    # As late as can be: from here on nothing but the program itself is started.
+    syscalls.set_filter(program_filter)
+    _execute(process["args"], process["env"])
+
+
+def _enter(directory: str) -> None:
+    try:
+        os.chdir(directory)
+        # A directory that is no part of the root would let the program walk out of it by `..`.
+        if not os.getcwd().startswith("/"):
+            raise OSError(errno.ENOENT, "outside of the sandbox")
+    except OSError as error:
+        raise CanNotStart("cwd", error) from error
+
+
+def _give_up_rights(process: dict[str, Any]) -> None:
+    sets = {name: _bits(names) for name, names in process["capabilities"].items()}
+    for capability in range(_ALL):
+        if not sets["bounding"] >> capability & 1 and not syscalls.drop_from_bounding_set(capability):
+            break
+    user = process["user"]
+    syscalls.keep_capabilities(True)
+    try:
+        os.setgroups(user["additionalGids"])
+        os.setresgid(user["gid"], user["gid"], user["gid"])
+        os.setresuid(user["uid"], user["uid"], user["uid"])
+    except OSError as error:
+        raise CanNotStart("user", error) from error
+    syscalls.keep_capabilities(False)
+    syscalls.clear_ambient()
+    syscalls.set_capabilities(sets["effective"], sets["permitted"], sets.get("inheritable", 0))
+    syscalls.forgo_privileges()
+
+
+def _bits(names: list[str]) -> int:
+    return sum(1 << _CAPABILITIES.index(name.removeprefix("CAP_")) for name in names)
+
+
+def _forget_signals() -> None:
+    """What we or our manager ignored would stay ignored in the program."""
+    for number in range(1, _SIGNALS + 1):
+        syscalls.default_signal(number)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _execute(command: list[str], environment: list[str]) -> NoReturn:
+    env = dict(os.fsencode(pair).split(b"=", 1) for pair in environment)
+    # Only names without a slash are looked for, and by the command's own PATH.
+    places = [b""] if "/" in command[0] else [where + b"/" for where in env.get(b"PATH", b"").split(b":") if where]
+    worst: OSError | None = None
+    for place in places:
+        try:
+            os.execve(  # noqa: S606 - by name, no shell: it is what this function is for
+                place + os.fsencode(command[0]), [os.fsencode(word) for word in command], env
+            )
+        except OSError as error:
+            # What is there and can't be run is a better reason than what is not there.
+            if worst is None or error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                worst = error
+    raise CanNotStart("exec", worst or FileNotFoundError(errno.ENOENT, "not found"))

@@ -1,0 +1,202 @@
+"""One keeper: starts a sandbox's container as its own child, then runs commands in it, as long as it lives.
+
+Owns its children and the answers to those who asked. It is in the sandbox's limits (control groups of version 1, which
+only a fork gives away for nothing), but not in its namespaces, so the agent sees, signals and reaches nothing of it.
+A command's process is hidden (`syscalls.hide`) until it has become the command's program.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import socket
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, NoReturn
+
+from sandbox.keeper import housing, messages, syscalls, terminals
+from sandbox.keeper.confining import CanNotStart, become
+
+SOCKET = "keeper"
+"""The name of a keeper's socket in the directory that it was given."""
+_BACKLOG = 64
+_WITHIN_S = 10.0
+"""How long whoever has connected may take to say what it wants."""
+_NAMESPACES = (
+    syscalls.CLONE_NEWNS
+    | syscalls.CLONE_NEWNET
+    | syscalls.CLONE_NEWIPC
+    | syscalls.CLONE_NEWUTS
+    | syscalls.CLONE_NEWCGROUP
+)
+_NEVER_KILLED = -1000
+
+
+def keep(words: dict[str, Any], caller: int, directory: int, group: int) -> None:
+    """Start the container that `words` describe, tell `caller` its process, and serve it to its end.
+
+    `directory` is where the socket goes, `group` the sandbox's control group of version 2.
+    """
+    os.setsid()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for procs in words["join"]:
+        _write(procs, "0")
+    with suppress(PermissionError):  # root without CAP_SYS_RESOURCE; we are small, and so the last to be chosen
+        # Of what is in these limits, the kernel shall kill the sandbox's own.
+        _score(_NEVER_KILLED)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(f"/proc/self/fd/{directory}/{SOCKET}")
+        os.close(directory)
+        listener.listen(_BACKLOG)
+        keeper = Keeper(listener, words["config"], bytes.fromhex(words["filter"]))
+        keeper.start(words["overlay"], group)
+        os.close(group)
+        with socket.socket(fileno=caller) as asked:
+            messages.send(asked, {"pid": keeper.init})
+        keeper.serve()
+
+
+class Keeper:
+    def __init__(self, listener: socket.socket, config: dict[str, Any], program_filter: bytes) -> None:
+        self._listener = listener
+        self._config = config
+        self._filter = program_filter
+        self._commands: dict[int, tuple[int, socket.socket]] = {}
+        """By pidfd: the process id and who waits for its end."""
+        self.init = 0
+        self._handle = -1
+
+    def start(self, overlay: dict[str, str], group: int) -> None:
+        """The container's first process. Raises OSError, CanNotStart."""
+        told, telling = os.pipe()
+        kinds = (_NAMESPACES & ~syscalls.CLONE_NEWCGROUP) | syscalls.CLONE_NEWPID
+
+        def first() -> None:
+            syscalls.die_with_parent(signal.SIGKILL)
+            os.setsid()
+            _score(0)
+            housing.furnish(self._config, overlay)
+            null = os.open("/dev/null", os.O_RDWR)
+            for stream in (0, 1, 2):
+                os.dup2(null, stream)
+            become(self._config["process"], self._filter)
+
+        self.init, self._handle = syscalls.clone(kinds, group)
+        if self.init == 0:
+            _in_child(first, lambda says: os.write(telling, says))
+        os.close(telling)
+        with os.fdopen(told, "rb") as said:
+            failure = said.read()
+        if failure:
+            raise RuntimeError(failure.decode(errors="replace"))
+        # From now on every process that we fork is one of the sandbox's.
+        syscalls.setns(self._handle, syscalls.CLONE_NEWPID)
+
+    def serve(self) -> None:
+        """Answer whoever connects, until the container has ended."""
+        poll = select.epoll()
+        poll.register(self._listener, select.EPOLLIN)
+        poll.register(self._handle, select.EPOLLIN)
+        while True:
+            ready = {handle for handle, _ in poll.poll()}
+            for handle in ready & self._commands.keys():
+                poll.unregister(handle)
+                self._ended(handle)
+            if self._handle in ready and not self._commands:
+                return
+            if self._listener.fileno() in ready:
+                started = self._answer()
+                if started is not None:
+                    poll.register(started, select.EPOLLIN)
+
+    def _answer(self) -> int | None:
+        """Start the command that the next caller wants; its pidfd."""
+        asked, _ = self._listener.accept()
+        handles: list[int] = []
+        try:
+            asked.settimeout(_WITHIN_S)
+            if _uid(asked) != os.geteuid():
+                raise ConnectionRefusedError
+            heard = messages.receive(asked)
+            if heard is None:
+                raise ConnectionResetError
+            words, handles = heard
+            # Blocking for the child's words; ours are few, and fit.
+            asked.settimeout(None)
+            pid, handle = self._run(asked, words["process"], handles)
+        except (OSError, ValueError) as error:
+            _tell(asked, f"fail fork {getattr(error, 'errno', 0) or 0} {error}\n".encode())
+            asked.close()
+            return None
+        finally:
+            for one in handles:
+                os.close(one)
+        _tell(asked, b"started\n")
+        self._commands[handle] = pid, asked
+        return handle
+
+    def _run(self, asked: socket.socket, process: dict[str, Any], handles: list[int]) -> tuple[int, int]:
+        group, *streams = handles
+
+        def command() -> None:
+            _score(0)
+            os.setsid()
+            syscalls.setns(self._handle, _NAMESPACES)
+            inside = terminals.open_inside(streams[0]) if process["terminal"] else streams
+            for number, stream in enumerate(inside):
+                os.dup2(stream, number)
+                if process["user"]["uid"] != 0:
+                    # So that /dev/stdout can be opened again by its user.
+                    os.fchown(number, process["user"]["uid"], process["user"]["gid"])
+            become(process, self._filter)
+
+        pid, handle = syscalls.clone(0, group)
+        if pid == 0:
+            _in_child(command, lambda says: _tell(asked, b"fail " + says + b"\n"))
+        return pid, handle
+
+    def _ended(self, handle: int) -> None:
+        pid, asked = self._commands.pop(handle)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        os.close(handle)
+        _tell(asked, b"exit %d\n" % (code if code >= 0 else 128 - code))
+        asked.close()
+
+
+def _in_child(work: Callable[[], None], tell: Callable[[bytes], object]) -> NoReturn:
+    """Do what a child is for; whatever happens, it never goes on as a keeper."""
+    try:
+        work()
+    except CanNotStart as reason:
+        tell(str(reason).encode())
+    except BaseException as error:  # noqa: BLE001 - told to whoever asked, who has no other way to know
+        step = "died" if isinstance(error, OSError) and error.errno == errno.ESRCH else "setup"
+        tell(f"{step} {getattr(error, 'errno', 0) or 0} {type(error).__name__}: {error}".encode())
+    finally:
+        os._exit(127)
+
+
+def _tell(asked: socket.socket, says: bytes) -> None:
+    with suppress(OSError):  # nobody waits any more
+        asked.sendall(says, socket.MSG_NOSIGNAL)
+
+
+def _uid(asked: socket.socket) -> int:
+    credentials = asked.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    uid: int = struct.unpack("3i", credentials)[1]
+    return uid
+
+
+def _score(score: int) -> None:
+    _write("/proc/self/oom_score_adj", str(score))
+
+
+def _write(path: str, text: str) -> None:
+    handle = os.open(path, os.O_WRONLY)
+    try:
+        os.write(handle, text.encode())
+    finally:
+        os.close(handle)
