@@ -37,11 +37,13 @@ CHANGE_A = (
 """Shell: write each $4th file of the tree $1 anew, $2 of them, 10 KiB each; $3 files lie in each directory."""
 
 CHANGE_B = (
-    "set -e; " + _TEXT + 'cd /; rm -rf "$1"; mkdir "$1"; cd "$1"; n=0; while [ "$n" -lt "$2" ]; do\n'
-    '[ "$((n % 50))" -ne 0 ] || mkdir "n$((n / 50))"\n'
-    'printf "B %s\\n%s\\n" "$n" "$s" > "n$((n / 50))/g$n"; n=$((n + 1)); done\n'
+    "set -e; " + _TEXT + 'cd "$1"; rm -rf ./*; n=0; while [ "$n" -lt "$2" ]; do d="$(printf d%03d "$((n / $3))")"\n'
+    '[ "$((n % $3))" -ne 0 ] || mkdir "$d"; printf "B %s\\n%s\\n" "$n" "$s" > "$d/g$n"; n=$((n + 1)); done\n'
 )
-"""Shell: remove the tree $1 with all that is in it, and make $2 new files there."""
+"""Shell: remove all that is in the tree $1, and make $2 new files there, $3 in a directory.
+
+The directories have names that were there before: what is deleted and recreated must not show what it was.
+"""
 
 
 class WrongContent(SandboxError):
@@ -77,7 +79,7 @@ class Content:
         """The command that makes change `a` or `b` in the tree."""
         if which == "a":
             return ["sh", "-c", CHANGE_A, "sh", tree, str(self.files // EVERY), str(PER_DIRECTORY), str(EVERY)]
-        return ["sh", "-c", CHANGE_B, "sh", tree, str(self.files // NEW_PER_OLD)]
+        return ["sh", "-c", CHANGE_B, "sh", tree, str(self.files // NEW_PER_OLD), str(PER_DIRECTORY)]
 
 
 def make(root: Path, files: int) -> Content:
@@ -92,7 +94,7 @@ def make(root: Path, files: int) -> Content:
     nothing = State("", frozenset())
     content = Content(root, files, State(digest_of(root), frozenset()), nothing, nothing)
     changed = frozenset(f"d{n // PER_DIRECTORY:03}/f{n:05}" for n in range(0, files // EVERY * EVERY, EVERY))
-    fresh = frozenset(f"n{n // 50}/g{n}" for n in range(files // NEW_PER_OLD))
+    fresh = frozenset(f"d{n // PER_DIRECTORY:03}/g{n}" for n in range(files // NEW_PER_OLD))
     return Content(
         root,
         files,

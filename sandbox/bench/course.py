@@ -146,7 +146,7 @@ def _figures(track: Track) -> dict[str, Any]:
         "memory_mib": _memory(watch, product.WHO),
         "commands": _timings(watch, commands.WHO, commands.COMMANDS),
         "floors": _timings(watch, machine.WHO, machine.FLOORS | kernel_floor.FLOORS),
-        "peers": tuple(_account(one, watch) for one in peers),
+        "peers": tuple(_account(one, watch, str(track.folder)) for one in peers),
         "comparisons": tuple(_compared(watch, peers)),
     }
 
@@ -161,13 +161,17 @@ def _memory(watch: Stopwatch, who: str) -> float | None:
     return Timing.of("", "", samples).median_ms if samples else None
 
 
-def _account(peer: ByHand, watch: Stopwatch) -> Peer:
+def _account(peer: ByHand, watch: Stopwatch, folder: str) -> Peer:
+    """What a peer did; where things lay on this machine is nobody's business."""
     return Peer(
         name=peer.name,
         says=peer.says,
         by_hand=peer.by_hand,
         operations=_timings(watch, peer.name, contender.STEPS),
-        failed=tuple(NotMeasured(what=what, why=why) for what, why in watch.failures(peer.name).items()),
+        failed=tuple(
+            NotMeasured(what=what, why=why.replace(folder, "...")[:160])
+            for what, why in watch.failures(peer.name).items()
+        ),
         lacks=tuple(step for step in contender.STEPS if step in peer.lacks),
         memory_mib=_memory(watch, peer.name),
     )

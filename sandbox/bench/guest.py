@@ -15,6 +15,8 @@ from typing import Any
 class Driver:
     def __init__(self, module: str, settings: dict[str, Any]) -> None:
         self._library = importlib.import_module(module)
+        # Both ask daemons and registries about an image, even where it is a folder: that is not what is measured.
+        importlib.import_module(f"{module}.sandbox")._apply_image_defaults = lambda _config: None  # type: ignore[attr-defined]
         self._settings = settings
         self._boxes: dict[str, Any] = {}
         self._made = 0
@@ -52,7 +54,7 @@ def main(module: str, settings: str) -> None:
         try:
             answer = {"gives": getattr(driver, asked.pop("do"))(**asked)}
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
-            answer = {"error": f"{type(error).__name__}: {str(error).strip()[-300:]}"}
+            answer = {"error": f"{type(error).__name__}: {str(error).strip()[:300]}"}
         print(json.dumps(answer), file=answers, flush=True)
     driver.forget()
 

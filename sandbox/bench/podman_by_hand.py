@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -25,7 +26,15 @@ _SETTINGS = """[engine]
 lock_type = "file"
 events_logger = "none"
 cgroup_manager = "cgroupfs"
+runtime = "{runtime}"
+[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 """
+"""Its own limits may be above what this machine allows; crun refuses cgroups that are v1 beside v2."""
+
+
+def _runtime() -> str:
+    return "crun" if Path("/sys/fs/cgroup/cgroup.controllers").exists() and shutil.which("crun") else "runc"
 
 
 class PodmanByHand:
@@ -36,10 +45,12 @@ class PodmanByHand:
     exact = False
     lacks: frozenset[str] = frozenset()
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, state: str) -> None:
         self._folder = folder
+        self._state = state
         self._image = ""
-        (folder / "containers.conf").write_text(_SETTINGS)
+        self._snapshots: list[str] = []
+        (folder / "containers.conf").write_text(_SETTINGS.format(runtime=_runtime()))
         self._env = os.environ | {"CONTAINERS_CONF": str(folder / "containers.conf"), "TMPDIR": str(folder)}
 
     @classmethod
@@ -48,30 +59,32 @@ class PodmanByHand:
         """Import the image that ours on docker runs on, with the tree. Raises Absent where it does not run here."""
         place = folder / "podman"
         place.mkdir()
-        made = cls(place)
+        made = cls(place, tempfile.mkdtemp(prefix="sandbox-", dir="/run"))  # its path may have 50 characters
         try:
             try:
                 made._image = made._holding(images.rootfs(images.definitions()[_IMAGE], say), content)
-            except EngineError as error:
+            except (EngineError, OSError) as error:
                 raise Absent(f"podman does not run here: {error}") from error
             yield made
         finally:
-            made._ask("rm", "--all", "--force", "--time", "0")
-            made._ask("rmi", "--all", "--force")
+            with suppress(EngineError):  # one that does not run has made nothing
+                made._ask("rm", "--all", "--force", "--time", "0")
+                made._ask("rmi", "--all", "--force")
             subprocess.run(["umount", str(place / "root" / "overlay")], capture_output=True, check=False)
-            shutil.rmtree(place)
+            for left in (place, made._state):
+                shutil.rmtree(left)
 
     def _holding(self, archive: Path, content: Content) -> str:
         self._image = self._ask("import", "--quiet", str(archive))
         box = self.create()
         self._ask("cp", f"{content.root}/.", f"{box}:{self.workspace}")
-        return self.snapshot(box)
+        return self._ask("commit", "--quiet", box, "bench:tree")  # one without a name goes with its last child
 
     def _ask(self, *words: str) -> str:
         return self._run(*words).decode().strip().rpartition("\n")[2]
 
     def _run(self, *words: str) -> bytes:
-        where = ["--root", str(self._folder / "root"), "--runroot", str(self._folder / "run")]
+        where = ["--root", str(self._folder / "root"), "--runroot", self._state]
         command = ["podman", *where, "--storage-driver", "overlay", *words]
         done = subprocess.run(command, capture_output=True, check=False, env=self._env, stdin=subprocess.DEVNULL)
         if done.returncode != 0:
@@ -91,7 +104,8 @@ class PodmanByHand:
         return self._run("exec", box, *command)
 
     def snapshot(self, box: str) -> str:
-        return self._ask("commit", "--quiet", box)
+        self._snapshots.append(self._ask("commit", "--quiet", box))
+        return self._snapshots[-1]
 
     def rollback(self, box: str, snapshot: str) -> str:
         self.destroy(box)
@@ -115,6 +129,5 @@ class PodmanByHand:
     def forget(self) -> None:
         """Remove what a round left."""
         self._run("rm", "--all", "--force", "--time", "0")
-        for image in self._run("images", "--quiet", "--no-trunc").decode().split():
-            if self._image not in image:
-                self._run("rmi", "--force", image)
+        while self._snapshots:
+            self._run("rmi", "--force", self._snapshots.pop())

@@ -181,7 +181,7 @@ def test_another_tool_that_raises_says_what_and_what_needs_it_is_not_tried(conte
     with pytest.raises(contender.Broken):
         contender.Course(tool, content, watch, strict=False).run()
     failures = watch.failures("copies")
-    assert failures["snapshot_a"] == "raises OSError: none at all"
+    assert failures["snapshot_a"] == "raises OSError: no room"
     assert failures["rollback_a"] == "there is no snapshot to go to"
     assert watch.samples("copies", "diff_b"), "what needs no snapshot is measured"
     with pytest.raises(OSError, match="no room"):
@@ -223,6 +223,7 @@ def test_the_digest_sees_it(spoil: Callable[[Path], object], content: Content, t
 def test_the_two_changes_are_what_they_are_said_to_be(content: Content) -> None:
     assert content.bytes == sum(path.stat().st_size for path in content.root.rglob("f*"))
     assert (len(content.a.paths), len(content.b.paths)) == (2, 20)
+    assert any((content.root / path).parent.exists() for path in content.b.paths), "deleted and recreated"
     assert len({content.base.digest, content.a.digest, content.b.digest}) == 3
     assert [path.name for path in content.root.parent.iterdir()] == ["tree"], "nothing else stays"
 
@@ -311,7 +312,7 @@ def recorded(content: Content, **fields: Any) -> BenchRecord:
         floors=(Timing.of("enter", "setns", [0.5]),),
         peers=(peer,),
         comparisons=(Comparison.of("create", "other", [(1.0, 2.0), (3.0, 3.0)]),),
-        crowd=Crowd(idle=0, tasks=4, one_by_one_s=2.0, at_once_s=1.0, throughput=2.0),
+        crowd=Crowd(idle=0, tasks=32, one_by_one_s=2.0, at_once_s=1.0, throughput=2.0),
         goals=(),
         not_measured=(NotMeasured(what="bwrap", why="bubblewrap is not installed"),),
         started_at=datetime.now(UTC),
@@ -375,7 +376,7 @@ def test_the_figures_are_shown_to_a_person(content: Content) -> None:
         "other, rollback_b: wrong content: as told",
         "other has no fork.",
         "sandbox                    1.25",
-        "4 tasks: 2.00 s one after the other, 1.00 s at once: 2.00 times the throughput.",
+        "32 tasks: 2.00 s one after the other, 1.00 s at once: 2.00 times the throughput.",
     ):
         assert expected in shown
     lines = {line.split("  ")[0]: line for line in shown.splitlines()}
