@@ -79,8 +79,9 @@ def _run(command: Sequence[str], timeout_s: float) -> str:
     # Output goes to a file: a service that the command starts may hold a pipe open for ever.
     with tempfile.TemporaryFile() as output:
         try:
+            # At the root: whoever promotes may stand in the target, where an interpreter would find modules to load.
             started = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                command, cwd="/", stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
         except OSError as error:
             return f"can't be run: {error.strerror}"
