@@ -108,11 +108,14 @@ class RestorePoint:
     def seal(self, saved: Saved, base: Iterable[bytes]) -> None:
         """Make all of it durable; the mark that makes it valid is the caller's next step. `base`: the canonical bytes
         of all entries of the base."""
-        manifest.write_canonical(self.path / "base", base)
-        durable.write(self.path / "manifest", json.dumps(_encode(saved), indent=1).encode())
+        manifest.write_canonical(self.path / "base", base, durable=self._sync_each)
+        said = json.dumps(_encode(saved), indent=1).encode()
         if not self._sync_each:
+            (self.path / "manifest").write_bytes(said)
             with opened(self.path) as handle:
                 sync_file_system(handle)
+            return
+        durable.write(self.path / "manifest", said)
         durable.sync_directory(self.path / "content")
         durable.sync_directory(self.path)
         durable.sync_directory(self.path.parent)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import stat
+from binascii import b2a_hex
 from typing import Literal, NamedTuple
 
 Op = Literal["added", "modified", "deleted"]
@@ -51,10 +52,10 @@ class Entry(NamedTuple):
 
     def canonical(self) -> bytes:
         """The bytes that digests are made of: eight fields, each ended by NUL, which none can contain."""
-        xattrs = b",".join(name.hex().encode() + b"=" + value.hex().encode() for name, value in self.xattrs)
-        content = self.content.hex().encode() if self.kind == "file" else self.content
-        head = f"{self.kind}\0{self.mode:o}\0{self.uid}\0{self.gid}\0{self.size}\0".encode()
-        return head + content + b"\0" + xattrs + b"\0" + self.path + b"\0"
+        path, kind, mode, uid, gid, size, content, pairs = self
+        xattrs = b",".join(b"%b=%b" % (b2a_hex(name), b2a_hex(value)) for name, value in pairs) if pairs else b""
+        shown = b2a_hex(content) if kind == "file" else content
+        return b"%b\0%o\0%d\0%d\0%d\0%b\0%b\0%b\0" % (kind.encode(), mode, uid, gid, size, shown, xattrs, path)
 
     def same(self, other: Entry | None) -> bool:
         """Equal in everything that counts."""

@@ -113,7 +113,7 @@ def read_canonical(path: Path) -> Iterator[tuple[bytes, bytes]]:
     return ((fields[FIELDS - 1], b"\0".join(fields) + b"\0") for fields in _fields(path))
 
 
-def _fields(path: Path) -> Iterator[list[bytes]]:
+def _fields(path: Path) -> Iterator[tuple[bytes, ...]]:
     end = _verified_end(path)
     with path.open("rb") as file:
         file.seek(len(HEADER))
@@ -125,8 +125,7 @@ def _fields(path: Path) -> Iterator[list[bytes]]:
             fields = (rest.pop() + chunk).split(b"\0")
             fields[:0] = rest
             whole = (len(fields) - 1) // FIELDS * FIELDS
-            for start in range(0, whole, FIELDS):
-                yield fields[start : start + FIELDS]
+            yield from zip(*[iter(fields[:whole])] * FIELDS, strict=True)
             rest = fields[whole:]
 
 

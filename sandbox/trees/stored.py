@@ -11,7 +11,7 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -81,17 +81,24 @@ class StoredBase:
         """The same as paths and canonical bytes, not decoded."""
         return manifest.read_canonical(self.directory / MANIFEST)
 
-    def entries_among(self, paths: Collection[bytes], emptied: Collection[bytes]) -> Iterator[Entry]:
+    def entries_among(self, paths: Set[bytes], emptied: Set[bytes]) -> Iterator[Entry]:
         """Those of `entries` that have one of the paths or lie below one of `emptied`, the others not decoded."""
         below: bytes | None = None
+        left = len(paths)
         for path, canonical in self.stored():
-            if path in paths or (below is not None and path.startswith(below)):
+            named = path in paths
+            if named or (below is not None and path.startswith(below)):
                 yield manifest.decoded(canonical)
+            left -= named
+            if not left and not emptied:
+                return
             if path in emptied and (below is None or not path.startswith(below)):
                 below = b"" if path == ROOT else path + b"/"
 
     def predicted(self, changes: Sequence[Change]) -> str:
         """The fingerprint of what the changes lead to. Raises Conflict where they do not fit."""
+        if not changes:
+            return self.fingerprint
         return manifest.fingerprint_of(predicted(self.stored(), changes))
 
     def layer(self) -> tuple[Change, ...]:

@@ -198,7 +198,9 @@ class TreeWriter:
     def _dress(self, fd: int, entry: Entry, mtime_ns: int, *, least: int) -> None:
         """Owner, mode, attributes and time, in the order in which none undoes another."""
         if self._all:
-            os.fchown(fd, entry.uid, entry.gid)
+            made = os.fstat(fd)
+            if (made.st_uid, made.st_gid) != (entry.uid, entry.gid):
+                os.fchown(fd, entry.uid, entry.gid)
         os.fchmod(fd, entry.mode if self._all else (entry.mode & 0o777) | least)
         for name, value in entry.xattrs:
             try:

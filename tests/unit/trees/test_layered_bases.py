@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from sandbox.errors import NotFound
 from sandbox.trees import bases, layering, stat_cache, stored
 from sandbox.trees.bases import BaseStore, StoredBase
-from sandbox.trees.changes import compare
+from sandbox.trees.changes import compare, net
 from sandbox.trees.entry import Change, Entry
 from sandbox.trees.removal import remove_tree
 from sandbox.trees.scan import scan
@@ -240,6 +240,18 @@ def test_what_a_layer_lies_over_goes_after_it(store: BaseStore, tree: Path) -> N
     store.remove(first.fingerprint)
     assert store.list() == ()
     assert list(capture(store, tree).entries()) == list(scan(tree, NOTHING))
+
+
+@pytest.mark.parametrize("gone", [{b"d"}, {b"a", b"link"}, {b"."}, set()])
+def test_the_entries_that_a_difference_is_about_give_the_same_difference(
+    store: BaseStore, tree: Path, gone: set[bytes]
+) -> None:
+    base = capture(store, tree)
+    new = Entry(b"d/new", "dir", 0o755, 0, 0)
+    said = [(path, None) for path in sorted(gone)] + ([] if gone & {b"d", b"."} else [(b"d/new", new)])
+    known = list(base.entries_among({path for path, _ in said}, gone))
+    assert net(known, said) == net(base.entries(), said)
+    assert len(known) < len(list(base.entries())) or gone == {b"."}
 
 
 @functools.cache
