@@ -25,6 +25,14 @@ _ALL = 64
 _SIGNALS = 64
 
 
+def bind_to(process: dict[str, Any]) -> None:
+    """Let no program that we or our children run ever have more capabilities than `process` may; we keep ours."""
+    bounding = _bits(process["capabilities"]["bounding"])
+    for capability in range(_ALL):
+        if not bounding >> capability & 1 and not syscalls.drop_from_bounding_set(capability):
+            break
+
+
 class CanNotStart(Exception):
     """A program that can't be run, and in which step: a result for the caller, not an error here."""
 
@@ -33,14 +41,18 @@ class CanNotStart(Exception):
 
 
 def become(process: dict[str, Any], program_filter: bytes) -> NoReturn:
-    """Turn this process, which is in the sandbox's namespaces, into `process`. Raises CanNotStart, OSError."""
+    """Turn this process, which is in the sandbox's namespaces, into `process`. Raises CanNotStart, OSError.
+
+    `forget_signals` and `bind_to` were called before, once for all that a keeper will start.
+    """
     os.umask(process["user"]["umask"])
     for limit in process["rlimits"]:
         resource.setrlimit(getattr(resource, limit["type"]), (limit["soft"], limit["hard"]))
     _enter(process["cwd"])
     syscalls.join_fresh_keyring()
     _give_up_rights(process)
-    _forget_signals()
+    # Ours are ignored on purpose, and what is ignored stays so in a program.
+    syscalls.default_signal(signal.SIGPIPE)
     syscalls.close_at_exec(3)
     # As late as can be: from here on nothing but the program itself is started.
     syscalls.set_filter(program_filter)
@@ -59,9 +71,6 @@ def _enter(directory: str) -> None:
 
 def _give_up_rights(process: dict[str, Any]) -> None:
     sets = {name: _bits(names) for name, names in process["capabilities"].items()}
-    for capability in range(_ALL):
-        if not sets["bounding"] >> capability & 1 and not syscalls.drop_from_bounding_set(capability):
-            break
     user = process["user"]
     syscalls.keep_capabilities(True)
     try:
@@ -80,10 +89,11 @@ def _bits(names: list[str]) -> int:
     return sum(1 << _CAPABILITIES.index(name.removeprefix("CAP_")) for name in names)
 
 
-def _forget_signals() -> None:
-    """What we or our manager ignored would stay ignored in the program."""
+def forget_signals() -> None:
+    """What our manager, or Python, ignores or holds back would stay so in every program; SIGPIPE stays ignored here."""
     for number in range(1, _SIGNALS + 1):
-        syscalls.default_signal(number)
+        if number != signal.SIGPIPE:
+            syscalls.default_signal(number)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 

@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from sandbox.keeper import housing, messages, syscalls, terminals
-from sandbox.keeper.confining import CanNotStart, become
+from sandbox.keeper.confining import CanNotStart, become, bind_to
 
 SOCKET = "keeper"
 """The name of a keeper's socket in the directory that it was given."""
@@ -51,6 +51,7 @@ def keep(words: dict[str, Any], caller: int, directory: int, group: int) -> None
         listener.bind(f"/proc/self/fd/{directory}/{SOCKET}")
         os.close(directory)
         listener.listen(_BACKLOG)
+        bind_to(words["config"]["process"])
         keeper = Keeper(listener, words["config"], bytes.fromhex(words["filter"]))
         keeper.start(words["overlay"], group)
         os.close(group)

@@ -13,7 +13,7 @@ import socket
 import sys
 from typing import Any
 
-from sandbox.keeper import keeping, messages, syscalls
+from sandbox.keeper import confining, keeping, messages, syscalls
 
 SOCKET = 3
 PROGRAM = "import sys; sys.path.insert(0, sys.argv[1]); from sandbox.keeper.nursery import main; main()"
@@ -23,8 +23,8 @@ def main() -> None:
     """Fork a keeper for each request."""
     syscalls.hide()
     # Nobody waits for a keeper: it may outlive us and its manager.
+    confining.forget_signals()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # What is here now is shared by all keepers as long as nobody writes to it, and a collection would.
     gc.disable()
     gc.freeze()

@@ -34,6 +34,7 @@ _X86 = {"pivot_root": 155, "seccomp": 317, "keyctl": 250, "rt_sigaction": 13}
 _GENERIC = {"pivot_root": 41, "seccomp": 277, "keyctl": 219, "rt_sigaction": 134}
 _NUMBERS = {"x86_64": _X86, "aarch64": _GENERIC, "riscv64": _GENERIC}
 """By machine; calls since Linux 5.1 have one number everywhere."""
+_OWN = _NUMBERS.get(os.uname().machine, {})
 _OPEN_TREE, _MOVE_MOUNT, _CLONE3, _CLOSE_RANGE = 428, 429, 435, 436
 
 
@@ -54,7 +55,7 @@ def _call(what: str, number: int, *arguments: object) -> int:
 
 
 def _own_call(name: str, *arguments: object) -> int:
-    return _call(name, _NUMBERS[os.uname().machine][name], *arguments)
+    return _call(name, _OWN[name], *arguments)
 
 
 def clone(namespaces: int, group: int) -> tuple[int, int]:

@@ -203,8 +203,9 @@ def snapshot(ctx: Context, sandbox: str, label: str | None = None) -> SnapshotRe
         created_at=now(),
         seconds=round(time.monotonic() - started, 6),
     )
-    ctx.ledger.put(SNAPSHOT, name, taken, event="snapshot.taken", actor=ctx.launcher, sandbox=sandbox)
-    ctx.ledger.put(SANDBOX, sandbox, _with(record, head=name), event="sandbox.moved", actor=ctx.launcher, head=name)
+    with ctx.ledger.together():
+        ctx.ledger.put(SNAPSHOT, name, taken, event="snapshot.taken", actor=ctx.launcher, sandbox=sandbox)
+        ctx.ledger.put(SANDBOX, sandbox, _with(record, head=name), event="sandbox.moved", actor=ctx.launcher, head=name)
     return taken
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from sandbox import faults
 from sandbox.errors import JournalError, Locked, NotFound, Refused
 from sandbox.faults import FaultInjected
 from sandbox.journal.database import connect_to_read, explained
@@ -356,3 +357,27 @@ def test_a_record_of_another_shape_is_a_clear_error(ledger: Ledger) -> None:
     ledger.put("done", "a", DONE, event="made")
     with pytest.raises(JournalError, match="not one that this version wrote"):
         ledger.get("done", "a", SnapshotRecord)
+
+
+def test_steps_stored_together_are_all_there_or_none(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reached: list[tuple[str, int]] = []
+    with Ledger.open(path) as ledger, Ledger.open(path) as other:
+        monkeypatch.setattr(faults, "reached", lambda step: reached.append((step, len(list(other.entries())))))
+        with ledger.together():
+            ledger.put("done", "a", DONE, event="one")
+            ledger.put("done", "b", DONE, event="two")
+            assert list(other.entries()) == [], "nobody sees a half"
+        assert reached == [("one", 2), ("two", 2)], "a manager that is killed at a step has stored it"
+
+        def half() -> None:
+            with ledger.together():
+                ledger.put("done", "c", DONE, event="three")
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            half()
+        assert [entry.event for entry in other.entries()] == ["one", "two"]
+        with pytest.raises(NotFound):
+            other.get("done", "c", DestroyRecord)
+        ledger.note("four")
+        assert reached[-1] == ("four", 3)

@@ -54,7 +54,9 @@ class Containers:
         """How commands get into a sandbox: the way that its container was made."""
         if state.runtime == keepers.NAME:
             return ThroughKeeper(self._files(state))
-        return ThroughRuntime(runtime.for_home(self._home_id, state.runtime), state.container)
+        return ThroughRuntime(
+            runtime.for_home(self._home_id, state.runtime), state.container, self._store.sandboxes / state.sandbox
+        )
 
     def fresh(self, state: SandboxState) -> SandboxState:
         """The state for a start: with an empty upper layer and a name that no earlier container had."""

@@ -67,6 +67,7 @@ class NativeEngine:
         self._containers = Containers(self._store, home_id)
         self._images = ImageStore(self._store)
         self._snapshots = Snapshots(self._store)
+        self._backlog = removal.Backlog()
 
     def doctor(self) -> list[Finding]:
         """See Engine."""
@@ -115,7 +116,6 @@ class NativeEngine:
         venue = executing.Venue(
             self._containers.way_in(state),
             self._containers.group(state),
-            self._store.sandboxes / request.sandbox,
         )
         result = executing.run(venue, process, request)
         if not self._containers.alive(state):
@@ -170,8 +170,7 @@ class NativeEngine:
         """See Engine."""
         with self._store.locked():
             free = self._store.free_layers() if self._store.drop_snapshot(snapshot) else []
-        for layer in free:
-            removal.finish(layer)
+        self._backlog.take(free)
 
     def changes(self, request: ChangesRequest) -> Generator[Candidate, None, None]:
         """See Engine."""
@@ -233,6 +232,7 @@ class NativeEngine:
     def close(self) -> None:
         """See Engine."""
         self._containers.close()
+        self._backlog.wait()
 
     def sweep(self) -> list[str]:
         """See Engine."""
@@ -256,11 +256,10 @@ class NativeEngine:
                 state = self._containers.fresh(before.model_copy(update={"origin": origin}))
                 self._store.put_sandbox(state)
             self._store.put_sandbox(self._containers.start(state))
-            removal.remove(Path(before.upper))
+            aside = removal.set_aside(Path(before.upper))
             with self._store.locked():
                 free = self._store.free_layers()
-            for layer in free:
-                removal.finish(layer)
+            self._backlog.take([*([aside] if aside else []), *free])
 
     def _prepared(self, sandbox: str, origin: Origin) -> SandboxState:
         """Record a sandbox that is about to start, so that nothing it stands on is freed meanwhile."""
@@ -283,7 +282,7 @@ class NativeEngine:
 
     def _remove(self, sandbox: str) -> None:
         """Remove a sandbox that is held, whatever there is of it."""
-        sweeping.remove(self._store, self._containers, sandbox)
+        self._backlog.take(sweeping.remove(self._store, self._containers, sandbox))
 
     @contextmanager
     def _root(self, state: SandboxState) -> Iterator[int]:

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import os
 import selectors
-import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from sandbox.engines.base import KILLED, NOT_EXECUTABLE, NOT_FOUND, ExecRequest, ExecResult
@@ -124,8 +122,6 @@ class Venue:
     way_in: WayIn
     group: Group
     """The sandbox's; the command gets one of its own below it."""
-    scratch: Path
-    """The sandbox's directory, so that nothing of a command outlives it."""
 
 
 def run(venue: Venue, process: dict[str, Any], request: ExecRequest) -> ExecResult:
@@ -153,19 +149,16 @@ class _Command:
         outer = self._venue.group
         with ExitStack() as stack:
             try:
-                scratch = stack.enter_context(
-                    tempfile.TemporaryDirectory(prefix="exec-", dir=self._venue.scratch, ignore_cleanup_errors=True)
-                )
                 self._group = stack.enter_context(outer.of_one_command())
+                oom_kills = outer.oom_kills()
+                streams = _Streams(self._venue.way_in.enter(self._process, self._group), self._request)
             except FileNotFoundError as error:
                 raise verdicts.died(self._request.sandbox) from error
-            oom_kills = outer.oom_kills()
-            streams = self._watch(Path(scratch))
+            self._watch(streams)
             limit = "memory" if outer.oom_kills() > oom_kills else None
             return self._result(streams, limit)
 
-    def _watch(self, scratch: Path) -> _Streams:
-        streams = _Streams(self._venue.way_in.enter(self._process, self._group, scratch), self._request)
+    def _watch(self, streams: _Streams) -> None:
         try:
             self._await_end(streams)
             streams.drain()
@@ -175,7 +168,6 @@ class _Command:
             raise
         finally:
             streams.close()
-        return streams
 
     def _await_end(self, streams: _Streams) -> None:
         while streams.work(_TICK_S):

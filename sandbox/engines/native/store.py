@@ -17,11 +17,11 @@ import fcntl
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sandbox.engines.native import removal
 from sandbox.errors import Conflict, InputError, NotFound
@@ -149,22 +149,23 @@ class Store:
         """What is known of a sandbox. Raises NotFound."""
         try:
             return _read(self.sandboxes / _safe(sandbox) / "record.json", SandboxState)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, ValidationError) as error:
+            # One that can't be read was cut short by a crash of the machine: there is no sandbox to it any more.
             raise no_sandbox(sandbox) from error
 
     def snapshot(self, snapshot: str) -> SnapshotState:
         """What is known of a snapshot. Raises NotFound."""
         try:
             return _read(self.snapshots / f"{_safe(snapshot)}.json", SnapshotState)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, ValidationError) as error:
             raise NotFound(f"There is no snapshot {snapshot}.", "`sandbox snapshots ID` lists them.") from error
 
     def put_sandbox(self, state: SandboxState) -> None:
-        """Record a sandbox."""
+        """Record a sandbox. It waits for no disk: a crash of the machine ends the sandbox anyway."""
         _write(self.sandboxes / state.sandbox / "record.json", state)
 
     def put_snapshot(self, state: SnapshotState) -> None:
-        """Record a snapshot."""
+        """Record a snapshot. It waits for no disk, as its layer does not: neither survives a power cut."""
         _write(self.snapshots / f"{_safe(state.snapshot)}.json", state)
 
     def drop_snapshot(self, snapshot: str) -> bool:
@@ -199,7 +200,9 @@ class Store:
         """
         states = [self.sandbox(name) for name in self.sandbox_ids() if self.recorded(name)]
         origins = [state.origin for state in states]
-        origins += [self.snapshot(name).origin for name in self.snapshot_ids()]
+        for name in self.snapshot_ids():
+            with suppress(NotFound):  # cut short by a crash of the machine, as its layers were
+                origins.append(self.snapshot(name).origin)
         used = {layer for origin in origins for layer in origin.chain}
         layers = [self.layers / name for name in _names(self.layers) if not name.startswith(".")]
         free = [layer for layer in layers if not any(_is_below(path, layer) for path in used)]
@@ -207,7 +210,11 @@ class Store:
 
     def recorded(self, sandbox: str) -> bool:
         """Whether a sandbox got as far as its record."""
-        return (self.sandboxes / sandbox / "record.json").exists()
+        try:
+            self.sandbox(sandbox)
+        except NotFound:
+            return False
+        return True
 
 
 def no_sandbox(sandbox: str) -> NotFound:
@@ -245,8 +252,5 @@ def _read(path: Path, kind: type[S]) -> S:
 
 def _write(path: Path, state: _Stored) -> None:
     fresh = path.with_name(f"{NEW}{secrets.token_hex(8)}")
-    with fresh.open("w", encoding="utf-8") as file:
-        file.write(state.model_dump_json())
-        file.flush()
-        os.fsync(file.fileno())
+    fresh.write_text(state.model_dump_json(), encoding="utf-8")
     os.rename(fresh, path)

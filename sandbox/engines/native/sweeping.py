@@ -15,8 +15,8 @@ from sandbox.engines.native.store import NEW, Store
 from sandbox.errors import Conflict, NotFound
 
 
-def remove(store: Store, containers: Containers, sandbox: str) -> None:
-    """Remove a sandbox that the caller holds, whatever there is of it."""
+def remove(store: Store, containers: Containers, sandbox: str) -> list[Path]:
+    """Remove a sandbox that the caller holds, whatever there is of it; what `removal.finish` has left to do."""
     with suppress(NotFound):  # its making may have ended before anything ran
         containers.end(store.sandbox(sandbox))
     with store.locked():
@@ -24,8 +24,7 @@ def remove(store: Store, containers: Containers, sandbox: str) -> None:
         rubbish = [aside] if aside is not None else []
         rubbish += store.free_layers()
         containers.tidy()
-    for path in rubbish:
-        removal.finish(path)
+    return rubbish
 
 
 def sweep(store: Store, containers: Containers, images: ImageStore) -> list[str]:
@@ -54,7 +53,8 @@ def _sweep_sandbox(store: Store, containers: Containers, sandbox: str) -> list[s
     try:
         with store.holding(sandbox, wait=False):
             if not store.recorded(sandbox) or not store.sandbox(sandbox).ready:
-                remove(store, containers, sandbox)
+                for path in remove(store, containers, sandbox):
+                    removal.finish(path)
                 return [f"half-made sandbox {sandbox}"]
             containers.group(store.sandbox(sandbox)).thaw()
     except (Conflict, NotFound):

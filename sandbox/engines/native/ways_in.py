@@ -57,8 +57,8 @@ class Entered(Protocol):
 class WayIn(Protocol):
     """How commands get into one sandbox."""
 
-    def enter(self, process: dict[str, Any], group: Group, scratch: Path) -> Entered:
-        """Start `process` in `group`; `scratch` is an empty directory for it. Raises EngineError."""
+    def enter(self, process: dict[str, Any], group: Group) -> Entered:
+        """Start `process` in `group`. Raises EngineError, FileNotFoundError where nothing is left of the sandbox."""
 
 
 class ThroughKeeper:
@@ -67,9 +67,8 @@ class ThroughKeeper:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def enter(self, process: dict[str, Any], group: Group, scratch: Path) -> Entered:
+    def enter(self, process: dict[str, Any], group: Group) -> Entered:
         """See WayIn."""
-        del scratch
         inner: list[int] = []
         outer: list[IO[bytes]] = []
         try:
@@ -140,14 +139,18 @@ class _Kept:
 
 
 class ThroughRuntime:
-    """Asks an OCI runtime; `reaping` waits for the command's end."""
+    """Asks an OCI runtime; `reaping` waits for the command's end. `files` is the sandbox's directory."""
 
-    def __init__(self, runtime: Runtime, container: str) -> None:
+    def __init__(self, runtime: Runtime, container: str, files: Path) -> None:
         self._runtime = runtime
         self._container = container
+        self._files = files
 
-    def enter(self, process: dict[str, Any], group: Group, scratch: Path) -> Entered:
+    def enter(self, process: dict[str, Any], group: Group) -> Entered:
         """See WayIn."""
+        # In the sandbox's directory, so that nothing of a command outlives it.
+        holder = tempfile.TemporaryDirectory(prefix="exec-", dir=self._files, ignore_cleanup_errors=True)
+        scratch = Path(holder.name)
         config, pid_file, log = scratch / "process.json", scratch / "pid", scratch / "log"
         config.write_text(json.dumps(process), encoding="utf-8")
         verb = self._runtime.command(
@@ -169,7 +172,7 @@ class ThroughRuntime:
             )
         finally:
             os.close(theirs)
-        return _Reaped(reaper, ours, str(log))
+        return _Reaped(reaper, ours, str(log), holder)
 
     def shell(self, process: dict[str, Any]) -> int:
         """Run a process on our own streams; its exit code."""
@@ -181,7 +184,10 @@ class ThroughRuntime:
 
 
 class _Reaped:
-    def __init__(self, reaper: subprocess.Popen[bytes], status: int, log: str) -> None:
+    def __init__(
+        self, reaper: subprocess.Popen[bytes], status: int, log: str, holder: tempfile.TemporaryDirectory[str]
+    ) -> None:
+        self._holder = holder
         self.pipes = Pipes(*(cast(IO[bytes], pipe) for pipe in (reaper.stdin, reaper.stdout, reaper.stderr)))
         self.status = status
         self._reaper = reaper
@@ -193,6 +199,7 @@ class _Reaped:
         os.close(self.status)
         self._reaper.wait()
         self._said = read_log(self._log)
+        self._holder.cleanup()
 
     def refusal(self, told: bytes, printed: bytes) -> tuple[Verdict, str]:
         del told

@@ -29,6 +29,7 @@ def test_a_tree_of_any_depth_is_refused_for_snapshots_and_removed(
         box.changes()
     assert box.out("echo alive") == b"alive\n"
     engine.destroy(box.id)
+    engine.close()  # waits for what is removed meanwhile, being large
     assert host.files_below(home) == files
 
 

@@ -15,7 +15,7 @@ from sandbox.clock import fresh_id
 from sandbox.engines.base import CreateRequest, SnapshotRequest
 from sandbox.engines.native import NativeEngine, cgroups
 from sandbox.engines.native.store import Store
-from sandbox.errors import InputError
+from sandbox.errors import InputError, NotFound
 from tests import host
 from tests.engines import LIMITS, Boxes, open_engine
 
@@ -135,6 +135,21 @@ def test_sandboxes_are_dead_after_a_restart_and_roll_back(boxes: Boxes, engine: 
     assert [instance.alive for instance in engine.instances()] == [False]
     assert engine.sweep() == []
     assert engine.watch_root(box.id) is None
+    box.rollback(snapshot)
+    assert box.out("cat state") == b"kept\n"
+
+
+def test_a_record_cut_short_by_a_power_cut_is_no_sandbox_and_its_snapshots_serve(
+    boxes: Boxes, engine: NativeEngine, home: Path
+) -> None:
+    box = boxes.create()
+    box.out("echo kept > state")
+    snapshot = box.snapshot()
+    (home / "engines" / "native" / "sandboxes" / box.id / "record.json").write_text("")
+    with pytest.raises(NotFound):
+        box.out("true")
+    assert any(box.id in line for line in engine.sweep())
+    assert host.traces(box.id) == []
     box.rollback(snapshot)
     assert box.out("cat state") == b"kept\n"
 
