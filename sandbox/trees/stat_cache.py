@@ -92,6 +92,7 @@ class Known:
         self._at = len(_MAGIC)
         self._passed_by = False
         self._records = 0
+        self._forgotten = 0
         self._last = self._at
         self.gap: Place | None = None
         """Where the records begin that the last `find` passed by; None where it passed by none."""
@@ -107,6 +108,8 @@ class Known:
         data, at = self._data, self._at
         if at >= self._end:
             return False
+        if at - self._forgotten > _CHUNK:
+            self._forget_behind()
         head = data[at : at + _RECORD]
         stop = at + _RECORD + int.from_bytes(head[-4:], "little")  # of a racy one far behind the end, where nothing is
         tail = b"\0" + path + b"\0"
@@ -120,6 +123,8 @@ class Known:
     def find(self, path: bytes, found: os.stat_result, *, even_racy: bool = False) -> Memory | None:
         """What is remembered of a path, if anything; paths in ascending order only."""
         data = self._data
+        if self._at - self._forgotten > _CHUNK:
+            self._forget_behind()
         self.gap = None
         while (at := self._at) < self._end:
             start = at + _RECORD
@@ -160,16 +165,25 @@ class Known:
     def between(self, start: Place, stop: Place | None = None) -> Iterator[bytes]:
         """The canonical bytes of the records between two places, or up to the end."""
         at, end = start.record, self._end if stop is None else stop.record
+        read = at
         while at < end:
             (length,) = _LENGTH.unpack_from(self._data, at + _KEY.size)
             begin = at + _RECORD
             at = begin + (length & ~_RACY)
             yield self._data[begin:at]
+            if at - read > _CHUNK:
+                _forget(self._data, read, at)
+                read = at
 
     def records(self, start: Place, stop: Place) -> Iterator[bytes]:
         """The bytes of the records between two places."""
         for at in range(start.record, stop.record, _CHUNK):
             yield self._data[at : min(at + _CHUNK, stop.record)]
+            _forget(self._data, at, at + _CHUNK)
+
+    def _forget_behind(self) -> None:
+        _forget(self._data, self._forgotten, self._last)
+        self._forgotten = self._last
 
     def _place(self, at: int, records: int) -> Place:
         return Place(at, len(HEADER) + at - len(_MAGIC) - records * _RECORD)
@@ -278,10 +292,19 @@ def _mapped(path: Path) -> mmap.mmap | None:
         return None
 
 
+def _forget(data: mmap.mmap | bytes, start: int, stop: int) -> None:
+    """Give the memory of what was read back; it is read from the file again where it is needed again. So a walk takes
+    the same memory whatever the size of the tree."""
+    first, last = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE, min(stop, len(data)) // mmap.PAGESIZE * mmap.PAGESIZE
+    if isinstance(data, mmap.mmap) and last > first:
+        data.madvise(mmap.MADV_DONTNEED, first, last - first)
+
+
 def _intact(data: mmap.mmap) -> bool:
     if len(data) < len(_MAGIC) + _TRAILER or data[: len(_MAGIC)] != _MAGIC:
         return False
     sha = hashlib.sha256()
-    with memoryview(data) as view, view[:-32] as covered:
-        sha.update(covered)
+    for at in range(0, len(data) - 32, _CHUNK):
+        sha.update(data[at : min(at + _CHUNK, len(data) - 32)])
+        _forget(data, at, at + _CHUNK)
     return sha.digest() == data[-32:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.trees import manifest, stat_cache
+from sandbox.trees.entry import Entry
 from sandbox.trees.patterns import Patterns
 from sandbox.trees.scan import StatCache, scan, unchanged
 from tests.unit.trees.test_scan import Reader
@@ -177,3 +179,31 @@ def test_churn_in_what_is_ignored_does_not_count(tree: Path, cache: StatCache) -
     read_paths(tree, cache, ignore)
     (tree / "d" / "x.pid").touch()
     assert unchanged(tree, ignore, cache) == manifest.fingerprint(scan(tree, ignore))
+
+
+def _resident(path: Path) -> int:
+    """Kilobytes of a mapped file that are in this process's memory."""
+    lines = iter(Path("/proc/self/smaps").read_text().splitlines())
+    mapped = (line for line in lines if line.endswith(f" {path}"))
+    return sum(int(next(line for line in lines if line.startswith("Rss:")).split()[1]) for _ in mapped)
+
+
+def test_a_walk_takes_the_same_memory_however_much_is_remembered(tmp_path: Path, cache: StatCache) -> None:
+    found, entries = tmp_path.stat(), 60_000
+    paths = [b"%06d" % number for number in range(entries)]
+    with cache.notes() as notes:
+        for path in paths:
+            notes.keep(found, Entry(path, "link", 0o777, 0, 0, content=b"t" * 100).canonical())
+        notes.finish()
+    most = 0
+    with cache.known() as known:
+        start = known.place
+        for number, path in enumerate(paths):
+            assert known.is_next(path, found) or known.find(path, found)
+            if number % 5000 == 0:
+                most = max(most, _resident(cached_bytes(tmp_path)))
+        for pieces in (known.records(start, known.place), itertools.islice(known.between(start), 0, None, 5000)):
+            for _ in pieces:
+                most = max(most, _resident(cached_bytes(tmp_path)))
+    assert cached_bytes(tmp_path).stat().st_size > 10 << 20
+    assert 0 < most < 5 << 10
