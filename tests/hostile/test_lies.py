@@ -21,6 +21,7 @@ def put(path: str, text: str, mode: str = "644") -> str:
     return f"mkdir -p \"$(dirname '{path}')\"; cat > '{path}' <<'END'\n{text}\nEND\nchmod {mode} '{path}'\n"
 
 
+@pytest.mark.one_engine
 def test_d4_approvals_reports_and_verdicts_in_a_sandbox_count_for_nothing(house: House) -> None:
     """The lying agent (drill D4): its words are files, and files are all that they are."""
     lies = "".join(
@@ -44,6 +45,7 @@ def test_d4_approvals_reports_and_verdicts_in_a_sandbox_count_for_nothing(house:
     assert "PASSED: all checks passed" not in review[: review.index("DIFF")]
 
 
+@pytest.mark.one_engine
 def test_e10_t31_nothing_of_a_change_runs_where_it_is_reviewed_rehearsed_or_promoted(
     house: House, tmp_path: Path
 ) -> None:
@@ -85,6 +87,7 @@ def test_e10_t31_nothing_of_a_change_runs_where_it_is_reviewed_rehearsed_or_prom
     assert not mark.exists()
 
 
+@pytest.mark.one_engine
 def test_t15_t16_a_loss_among_hundreds_of_additions_comes_first(house: House) -> None:
     """340 new files, one deleted, and one that was moved and shrunk: no rename is believed, no number hides it."""
     script = (
@@ -122,6 +125,7 @@ def test_t29_a_secret_in_a_change_is_named_and_no_check_can_carry_one_out(house:
     assert TOKEN not in house("audit", "log", "--json").expect(0).stdout.decode()
 
 
+@pytest.mark.one_engine
 def test_t28_a_target_that_always_moves_says_so_and_stays_untouched(house: House) -> None:
     """A base that is stale each time is a denial, not a way in: nothing is applied, and a person learns what to do."""
     target = house.root / "production" / "app"
