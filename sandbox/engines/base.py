@@ -255,7 +255,10 @@ class Engine(Protocol):
         """
 
     def usage(self, sandbox: str) -> Usage:
-        """What it has written; a good estimate while it goes on writing. Raises NotFound."""
+        """What it has written; a good estimate while it goes on writing.
+
+        Raises NotFound, and OverLimit where it was made so that it can't be measured.
+        """
 
     def watch_root(self, sandbox: str) -> Path | None:
         """The sandbox's root as this host sees it, for file events; None where it can't be seen."""

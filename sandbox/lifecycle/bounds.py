@@ -52,6 +52,7 @@ def words(limit: str, limits: Limits) -> str:
     return {
         "memory": f"needed more than its {limits.memory_mb} MiB of memory",
         "disk": f"wrote more than its {limits.disk_mb} MiB, or than the disk has room for",
+        "depth": "nested directories deeper than the engine can measure",
         "files": f"made more than its {limits.files} files",
         "output": f"printed more than its {limits.output_mb} MiB",
     }[limit]
@@ -143,6 +144,9 @@ class _Watch:
             started = time.monotonic()
             try:
                 found = self._engine.usage(self._request.sandbox)
+            except OverLimit:
+                self._stop("depth")
+                return
             except SandboxError:
                 continue  # it ends, is rolled back or is dead: the command's own result says so
             exceeded = _exceeded(found, self._limits) or self._short(found)

@@ -21,10 +21,12 @@ from sandbox.engines.docker_engine import archive, naming, waiter
 from sandbox.engines.docker_engine.connection import Connection
 from sandbox.engines.docker_engine.locks import Locks
 from sandbox.engines.docker_engine.naming import Blueprint, Names
-from sandbox.errors import InputError, NotFound, SandboxDied
+from sandbox.errors import InputError, NotFound, OverLimit, SandboxDied
 
 CAPABILITIES = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETFCAP", "SETGID", "SETUID"]
 MIB = 1 << 20
+_MEASURED_TIMES = 3
+"""What changes while it is measured may fail a measurement; what can't be measured fails all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,18 @@ class Containers:
             self.remove(made["Id"])
             raise
         return str(made["Id"])
+
+    def size(self, box: Box) -> int:
+        """Bytes of the files that it wrote. Raises OverLimit where the engine can't follow them so deep."""
+        for _ in range(_MEASURED_TIMES):
+            for item in self._connection.api.containers(all=True, size=True, filters={"id": box.id}):
+                size = int(item.get("SizeRw") or 0)
+                if size >= 0:
+                    return size
+        raise OverLimit(
+            "The Docker Engine can't measure what the sandbox wrote: its directories are nested too deep.",
+            "Remove what is nested so deep, roll it back, or use `--engine native`.",
+        )
 
     @contextmanager
     def temporary(self, kind: str, image: str, command: list[str], **host: Any) -> Iterator[str]:

@@ -144,9 +144,8 @@ class DockerEngine:
     def usage(self, sandbox: str) -> Usage:
         """See Engine."""
         with mapped():
-            box = self._containers.find(sandbox)
-            found = self._connection.api.containers(all=True, size=True, filters={"id": box.id})
-        return Usage(sum(int(one.get("SizeRw") or 0) for one in found), None, None)
+            size = self._containers.size(self._containers.find(sandbox))
+        return Usage(size, None, None)
 
     def watch_root(self, sandbox: str) -> Path | None:
         """See Engine."""
