@@ -1,0 +1,60 @@
+"""What is left on this host, and what a process holds: counted from outside, never asked of the product."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.host import traces
+
+
+class Held(NamedTuple):
+    """What a process holds at one moment."""
+
+    at: float
+    """Seconds since it began."""
+    rss_mb: float
+    descriptors: int
+    threads: int
+
+    @classmethod
+    def of(cls, pid: int | str, at: float) -> Held:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        return cls(
+            at,
+            pages * os.sysconf("SC_PAGE_SIZE") / 2**20,
+            len(os.listdir(f"/proc/{pid}/fd")),
+            len(os.listdir(f"/proc/{pid}/task")),
+        )
+
+
+def left_behind(home: Path, home_id: str) -> list[str]:
+    """A line for each container, image, volume, mount, cgroup and process of a home, and each file of work in it."""
+    found = traces(home_id, str(home))
+    for name in ("scratch", "owners", "engines/native/sandboxes", "engines/native/snapshots", "engines/native/layers"):
+        folder = home / name
+        found += [f"file {entry}" for entry in folder.iterdir()] if folder.is_dir() else []
+    known = {path.name for path in (home / "changes").iterdir() if (path / "request.json").exists()}
+    found += [f"file {path}" for path in (home / "changes").iterdir() if path.name not in known]
+    return found
+
+
+def growth_mb_per_hour(samples: Sequence[Held]) -> float:
+    """How fast the memory grew after the first third, which is warm-up: the median of the slopes of all pairs that lie
+    apart (Theil and Sen), which a few outliers do not move."""
+    steady = samples[len(samples) // 3 :]
+    far = max(1, len(steady) // 3)
+    pairs = zip(steady, steady[far:], strict=False)
+    slopes = [(later.rss_mb - earlier.rss_mb) / (later.at - earlier.at) for earlier, later in pairs]
+    return 3600 * statistics.median(slopes) if slopes else 0.0
+
+
+def more(samples: Sequence[Held], field: str) -> int:
+    """How many more of something the last third of the samples holds at the least than the middle third at the most."""
+    third = len(samples) // 3
+    middle = [getattr(one, field) for one in samples[third : 2 * third]]
+    last = [getattr(one, field) for one in samples[2 * third :]]
+    return min(last) - max(middle) if middle and last else 0
