@@ -16,7 +16,7 @@ WORKERS ?= 2
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench test check format clean
+.PHONY: help demo bench test soak check format clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,15 @@ bench: $(VENV)/.runtime ## Measure every operation on this machine, as in: make 
 test: $(VENV)/.dev ## Set up what the tests need, then run them all, on both engines
 	@scripts/install-missing runc:runc mmdebstrap:mmdebstrap ssh-keygen:openssh-client catatonit:catatonit bwrap:bubblewrap mkfs.xfs:xfsprogs
 	scripts/with-docker $(BIN)/python $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+# How long the soak lasts, in seconds, and how many sequences the state machine tries.
+SOAK_S ?= 1800
+MACHINE_EXAMPLES ?= 2000
+
+soak: $(VENV)/.dev ## Many processes at once for half an hour, then thousands of sequences, as in: make soak SOAK_S=600
+	@scripts/install-missing runc:runc mmdebstrap:mmdebstrap ssh-keygen:openssh-client catatonit:catatonit
+	SOAK_S=$(SOAK_S) MACHINE_EXAMPLES=$(MACHINE_EXAMPLES) scripts/with-docker $(BIN)/python \
+	    $(BIN)/python -m pytest -s tests/soak tests/machine $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## Lint, formatting, types
 	$(BIN)/ruff check .

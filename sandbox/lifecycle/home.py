@@ -141,6 +141,11 @@ class Owner:
         """Whether another process owns something in this home now."""
         return any(self.is_alive(name) for name in os.listdir(self._directory) if name != self._name)
 
+    def forget_dead(self) -> None:
+        """Remove the files of owners that have died; to ask whether one is alive does."""
+        for name in os.listdir(self._directory):
+            self.is_alive(name)
+
     def release(self) -> None:
         """Give up the lock; what is still owned is then anybody's to clean up."""
         if self._handle is not None:

@@ -23,6 +23,7 @@ def recover(ctx: Context, *, thorough: bool = False) -> list[str]:
         done += _engines(ctx)
         done += [*ctx.bases.sweep(), *_scratch(ctx)]
         done += _half_sealed(ctx)
+        ctx.owner.forget_dead()
     return done
 
 
@@ -105,6 +106,8 @@ def _engines(ctx: Context) -> list[str]:
                 if record is None or record.status == "destroyed":
                     engine.destroy(instance.sandbox)
                     lines.append(f"{name}: sandbox {instance.sandbox} had no record, removed")
+            lifecycle.sessions.discard_unreachable(ctx, name)
+            lines += [f"{name}: {line}" for line in lifecycle.instants.discard_unknown(ctx, name)]
         except SandboxError as error:
             lines.append(f"{name}: could not be looked at: {error}")
     return lines

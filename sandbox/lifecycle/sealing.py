@@ -16,9 +16,8 @@ import rfc8785
 
 from sandbox import durable
 from sandbox.clock import fresh_id
-from sandbox.engines.base import SnapshotRequest
 from sandbox.errors import Conflict
-from sandbox.lifecycle import bounds
+from sandbox.lifecycle import bounds, instants
 from sandbox.lifecycle.context import Context
 from sandbox.lifecycle.differences import delta, differences
 from sandbox.records import SandboxRecord, StoredChange, TargetDelta
@@ -70,11 +69,11 @@ def seal(ctx: Context, record: SandboxRecord) -> Sealed:
     engine, instant = ctx.engine_of(record), fresh_id("snap")
     try:
         bounds.check(engine, record.sandbox, record.limits)
-        engine.snapshot(SnapshotRequest(record.sandbox, instant))
-        try:
-            return _copy_out(ctx, record, change, directory, instant)
-        finally:
-            engine.discard(instant)
+        with instants.taken(ctx, record, instant):
+            try:
+                return _copy_out(ctx, record, change, directory, instant)
+            finally:
+                engine.discard(instant)
     except BaseException:
         with suppress(OSError):  # `recover` finds what is left of it
             remove_tree(directory)

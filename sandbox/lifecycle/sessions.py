@@ -21,11 +21,10 @@ from sandbox.engines.base import (
     ExecResult,
     Placement,
     RestoreRequest,
-    SnapshotRequest,
 )
 from sandbox.errors import InputError
 from sandbox.governance import Part
-from sandbox.lifecycle import bounds, parts
+from sandbox.lifecycle import bounds, instants, parts
 from sandbox.lifecycle.context import SANDBOX, SNAPSHOT, Context
 from sandbox.records import (
     DestroyRecord,
@@ -194,16 +193,15 @@ def snapshot(ctx: Context, sandbox: str, label: str | None = None) -> SnapshotRe
     started = time.monotonic()
     name = fresh_id("snap")
     bounds.check(ctx.engine_of(record), sandbox, record.limits)
-    ctx.engine_of(record).snapshot(SnapshotRequest(sandbox, name))
-    taken = SnapshotRecord(
-        snapshot=name,
-        parent=record.head,
-        sandbox=sandbox,
-        label=label,
-        created_at=now(),
-        seconds=round(time.monotonic() - started, 6),
-    )
-    with ctx.ledger.together():
+    with instants.taken(ctx, record, name), ctx.ledger.together():
+        taken = SnapshotRecord(
+            snapshot=name,
+            parent=record.head,
+            sandbox=sandbox,
+            label=label,
+            created_at=now(),
+            seconds=round(time.monotonic() - started, 6),
+        )
         ctx.ledger.put(SNAPSHOT, name, taken, event="snapshot.taken", actor=ctx.launcher, sandbox=sandbox)
         ctx.ledger.put(SANDBOX, sandbox, _with(record, head=name), event="sandbox.moved", actor=ctx.launcher, head=name)
     return taken
@@ -283,11 +281,11 @@ def destroy(ctx: Context, sandbox: str) -> DestroyRecord:
         ctx.engine_of(record).destroy(sandbox)
         ended = _with(record, status="destroyed", owner=None)
         ctx.ledger.put(SANDBOX, sandbox, ended, event="sandbox.destroyed", actor=ctx.launcher)
-    _discard_unreachable(ctx, record.engine)
+    discard_unreachable(ctx, record.engine)
     return DestroyRecord(sandbox=sandbox, seconds=round(time.monotonic() - started, 6))
 
 
-def _discard_unreachable(ctx: Context, engine: str) -> None:
+def discard_unreachable(ctx: Context, engine: str) -> None:
     """Discard every snapshot that no living sandbox made or came from."""
     living = {
         record.sandbox: record for status in ALIVE for record in ctx.ledger.find(SANDBOX, SandboxRecord, status=status)

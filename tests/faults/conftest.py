@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import engine_names
 from tests.engines import Registry
 from tests.flows.house import House
+from tests.soak.census import left_behind
 
 
 @pytest.fixture
@@ -25,3 +26,4 @@ def house(pytestconfig: pytest.Config, registry: Registry, tmp_path: Path) -> It
     for one in house("list", "--json").expect(0).json["sandboxes"]:
         house("destroy", one["sandbox"]).expect(0)
     house("recover").expect(0)
+    assert left_behind(house.home, (house.home / "id").read_text().strip()) == []

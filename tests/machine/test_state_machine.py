@@ -38,7 +38,7 @@ from tests.machine import model
 from tests.machine.model import Vote, World
 from tests.machine.stage import TARGETS, Stage, below, edited_policy
 
-EXAMPLES = int(os.environ.get("MACHINE_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("MACHINE_EXAMPLES", "100"))
 """How many sequences; where it is set, they are other ones each time."""
 STEPS = 4
 """Few, and many sequences: what is attacked in ten ways is refused for nine reasons, and shows nothing."""
