@@ -26,7 +26,13 @@ _SIGNALS = 64
 
 
 def bind_to(process: dict[str, Any]) -> None:
-    """Let no program that we or our children run ever have more capabilities than `process` may; we keep ours."""
+    """Let no program that we or our children run have more capabilities than `process` may, nor a group of our own.
+
+    What we hold ourselves we keep.
+    """
+    os.setgroups(())
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
     bounding = _bits(process["capabilities"]["bounding"])
     for capability in range(_ALL):
         if not bounding >> capability & 1 and not syscalls.drop_from_bounding_set(capability):
@@ -72,17 +78,23 @@ def _enter(directory: str) -> None:
 def _give_up_rights(process: dict[str, Any]) -> None:
     sets = {name: _bits(names) for name, names in process["capabilities"].items()}
     user = process["user"]
-    syscalls.keep_capabilities(True)
-    try:
-        os.setgroups(user["additionalGids"])
-        os.setresgid(user["gid"], user["gid"], user["gid"])
-        os.setresuid(user["uid"], user["uid"], user["uid"])
-    except OSError as error:
-        raise CanNotStart("user", error) from error
-    syscalls.keep_capabilities(False)
+    if user["uid"] or user["gid"] or user["additionalGids"]:
+        _change_user(user["uid"], user["gid"], user["additionalGids"])
     syscalls.clear_ambient()
     syscalls.set_capabilities(sets["effective"], sets["permitted"], sets.get("inheritable", 0))
     syscalls.forgo_privileges()
+
+
+def _change_user(uid: int, gid: int, groups: list[int]) -> None:
+    """Raises CanNotStart."""
+    syscalls.keep_capabilities(True)
+    try:
+        os.setgroups(groups)
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+    except OSError as error:
+        raise CanNotStart("user", error) from error
+    syscalls.keep_capabilities(False)
 
 
 def _bits(names: list[str]) -> int:

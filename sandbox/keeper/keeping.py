@@ -32,7 +32,7 @@ _NAMESPACES = (
     | syscalls.CLONE_NEWUTS
     | syscalls.CLONE_NEWCGROUP
 )
-_NEVER_KILLED = -1000
+_SCORE, _NEVER_KILLED = "/proc/self/oom_score_adj", -1000
 
 
 def keep(words: dict[str, Any], caller: int, directory: int, group: int) -> None:
@@ -44,15 +44,14 @@ def keep(words: dict[str, Any], caller: int, directory: int, group: int) -> None
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for procs in words["join"]:
         _write(procs, "0")
-    with suppress(PermissionError):  # root without CAP_SYS_RESOURCE; we are small, and so the last to be chosen
-        # Of what is in these limits, the kernel shall kill the sandbox's own.
-        _score(_NEVER_KILLED)
+    # Of what is in these limits, the kernel shall kill the sandbox's own.
+    spared = _spare_us()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(f"/proc/self/fd/{directory}/{SOCKET}")
         os.close(directory)
         listener.listen(_BACKLOG)
         bind_to(words["config"]["process"])
-        keeper = Keeper(listener, words["config"], bytes.fromhex(words["filter"]))
+        keeper = Keeper(listener, words["config"], bytes.fromhex(words["filter"]), spared)
         keeper.start(words["overlay"], group)
         os.close(group)
         with socket.socket(fileno=caller) as asked:
@@ -61,7 +60,8 @@ def keep(words: dict[str, Any], caller: int, directory: int, group: int) -> None
 
 
 class Keeper:
-    def __init__(self, listener: socket.socket, config: dict[str, Any], program_filter: bytes) -> None:
+    def __init__(self, listener: socket.socket, config: dict[str, Any], program_filter: bytes, spared: bool) -> None:
+        self._spared = spared
         self._listener = listener
         self._config = config
         self._filter = program_filter
@@ -78,7 +78,7 @@ class Keeper:
         def first() -> None:
             syscalls.die_with_parent(signal.SIGKILL)
             os.setsid()
-            _score(0)
+            self._unspare()
             housing.furnish(self._config, overlay)
             null = os.open("/dev/null", os.O_RDWR)
             for stream in (0, 1, 2):
@@ -143,7 +143,7 @@ class Keeper:
         group, *streams = handles
 
         def command() -> None:
-            _score(0)
+            self._unspare()
             os.setsid()
             syscalls.setns(self._handle, _NAMESPACES)
             inside = terminals.open_inside(streams[0]) if process["terminal"] else streams
@@ -158,6 +158,11 @@ class Keeper:
         if pid == 0:
             _in_child(command, lambda says: _tell(asked, b"fail " + says + b"\n"))
         return pid, handle
+
+    def _unspare(self) -> None:
+        """In a child: be killed for memory like everything else in the sandbox."""
+        if self._spared:
+            _write(_SCORE, "0")
 
     def _ended(self, handle: int) -> None:
         pid, asked = self._commands.pop(handle)
@@ -191,8 +196,13 @@ def _uid(asked: socket.socket) -> int:
     return uid
 
 
-def _score(score: int) -> None:
-    _write("/proc/self/oom_score_adj", str(score))
+def _spare_us() -> bool:
+    """Whether the kernel lets us say that it must not kill us for memory; small as we are, we come last anyway."""
+    try:
+        _write(_SCORE, str(_NEVER_KILLED))
+    except PermissionError:  # root without CAP_SYS_RESOURCE, as in many containers
+        return False
+    return True
 
 
 def _write(path: str, text: str) -> None:
