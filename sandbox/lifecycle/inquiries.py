@@ -20,8 +20,7 @@ def diff(ctx: Context, sandbox: str, since: str | None) -> DiffRecord:
         base, spec = ctx.bases.get(placed.base), ctx.target(placed.target).spec
         now = differences(ctx, record, placed, origin=sandbox)
         shown = between(differences(ctx, record, placed, origin=since), now) if since else now
-        predicted = delta(spec, placed.identity, base, now).predicted
-        deltas.append(delta(spec, placed.identity, base, shown, predicted))
+        deltas.append(delta(spec, placed.identity, base, shown, base.predicted(now)))
     return DiffRecord(sandbox=sandbox, since=since, targets=tuple(deltas))
 
 

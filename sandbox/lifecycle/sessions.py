@@ -280,13 +280,18 @@ def destroy(ctx: Context, sandbox: str) -> DestroyRecord:
         ctx.ledger.put(SANDBOX, sandbox, doomed, event="sandbox.destroying", actor=ctx.launcher)
         ctx.engine_of(record).destroy(sandbox)
         ended = _with(record, status="destroyed", owner=None)
-        ctx.ledger.put(SANDBOX, sandbox, ended, event="sandbox.destroyed", actor=ctx.launcher)
-    discard_unreachable(ctx, record.engine)
+    else:
+        ended = None
+    discard_unreachable(ctx, record.engine, ended)
     return DestroyRecord(sandbox=sandbox, seconds=round(time.monotonic() - started, 6))
 
 
-def discard_unreachable(ctx: Context, engine: str) -> None:
-    """Discard every snapshot that no living sandbox made or came from."""
+def discard_unreachable(ctx: Context, engine: str, ended: SandboxRecord | None = None) -> None:
+    """Discard every snapshot that no living sandbox made or came from.
+
+    `ended` is the record of a sandbox that went before them, stored in the same step.
+    """
+    discarded = []
     living = {
         record.sandbox: record for status in ALIVE for record in ctx.ledger.find(SANDBOX, SandboxRecord, status=status)
     }
@@ -296,6 +301,13 @@ def discard_unreachable(ctx: Context, engine: str) -> None:
             continue
         if ctx.sandbox(taken.sandbox).engine == engine:
             ctx.engine(engine).discard(taken.snapshot)
+            discarded.append(taken)
+    if ended is None and not discarded:
+        return
+    with ctx.ledger.together():
+        if ended is not None:
+            ctx.ledger.put(SANDBOX, ended.sandbox, ended, event="sandbox.destroyed", actor=ctx.launcher)
+        for taken in discarded:
             gone = taken.model_copy(update={"status": "discarded"})
             ctx.ledger.put(SNAPSHOT, taken.snapshot, gone, event="snapshot.discarded", actor=ctx.launcher)
 
