@@ -2,13 +2,18 @@
 
 PYTHON ?= python3
 VENV := .venv
+PEERS := .peers
 BIN := $(VENV)/bin
 # Built images are kept here, so that only the first run builds them.
 export SANDBOX_CACHE ?= $(CURDIR)/.cache
-# What `make demo` and `make bench` run on: native needs root and nothing else; docker needs an engine that answers.
+# What `make demo` runs on: native needs root and nothing else; docker needs an engine that answers.
 ENGINE ?= native
-# What `make bench` measures beside the product: docker-sdk, bwrap, where they are installed.
-AGAINST ?=
+# What `make bench` measures beside the product, of what is installed (see `make peers`); what is not is named.
+AGAINST ?= docker-sdk,bwrap,podman,nitrobox,agentdocker-lite
+# What else it shall be told, as in: make bench BENCH_ARGS="--most-files 1000000 --rounds 15"
+BENCH_ARGS ?=
+# Python 3.12 or newer has all of the libraries that `make peers` installs.
+PEERS_PYTHON ?= $(PYTHON)
 # A start that compiles everything anew takes three times as long, and the tests start hundreds of processes.
 unexport PYTHONDONTWRITEBYTECODE
 # How many test processes; and what else pytest shall be told, as in: make test PYTEST_ARGS="-k fork -x"
@@ -16,7 +21,7 @@ WORKERS ?= 2
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench test soak check format clean
+.PHONY: help demo bench peers test soak check format clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -27,10 +32,19 @@ demo: $(VENV)/.runtime ## Set up, then run the drill `kiro`: an agent deletes an
 	@if [ $(ENGINE) != native ]; then scripts/install-missing mmdebstrap:mmdebstrap; fi
 	$(BIN)/sandbox --engine $(ENGINE) drill kiro
 
-bench: $(VENV)/.runtime ## Measure every operation on this machine, as in: make bench AGAINST=docker-sdk,bwrap
-	@scripts/install-missing runc:runc catatonit:catatonit ssh-keygen:openssh-client
-	@if [ $(ENGINE) != native ]; then scripts/install-missing mmdebstrap:mmdebstrap; fi
-	$(BIN)/sandbox --engine $(ENGINE) bench --against "$(AGAINST)"
+bench: $(VENV)/.runtime ## Measure every operation, and its growth, into bench/: results, README.md, plots
+	@scripts/install-missing runc:runc catatonit:catatonit ssh-keygen:openssh-client mmdebstrap:mmdebstrap \
+	    bwrap:bubblewrap mkfs.xfs:xfsprogs mkfs.ext4:e2fsprogs mkfs.btrfs:btrfs-progs cc:gcc
+	SANDBOX_BENCH_PEERS=$(PEERS) scripts/with-docker $(BIN)/python \
+	    $(BIN)/python -m bench --against "$(AGAINST)" $(BENCH_ARGS)
+
+peers: ## Install other tools for `make bench` to measure: podman, and libraries from PyPI in .peers
+	@scripts/install-missing podman:podman
+	@test -x $(PEERS)/bin/python || $(PEERS_PYTHON) -m venv $(PEERS)
+	@for one in nitrobox==0.1.0 agentdocker-lite==0.0.5; do \
+	    $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check $$one || \
+	    echo "$$one can't be had with $(PEERS_PYTHON); it will be named as not measured." >&2; \
+	done
 
 test: $(VENV)/.dev ## Set up what the tests need, then run them all, on both engines
 	@scripts/install-missing runc:runc mmdebstrap:mmdebstrap ssh-keygen:openssh-client catatonit:catatonit bwrap:bubblewrap mkfs.xfs:xfsprogs
@@ -55,7 +69,7 @@ format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff format .
 
 clean: ## Remove what the other commands made here
-	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(PEERS) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,0 +1,89 @@
+"""What is claimed of growth, as data, and the judgement of a measured curve.
+
+Owns the bounds. A slope is that of log(time) over log(size): 0 is flat, 1 is linear. Must not measure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+VERBS = ("create", "exec", "snapshot", "snapshot_again", "diff", "rollback", "fork", "destroy")
+FLAT = 0.25
+"""At most, for what is called flat: a hundred times the size takes at most three times as long."""
+LINEAR = 1.15
+"""At most, for what is called linear: some room for caches that get too small."""
+ROOM = 0.3
+"""The last two sizes alone may be so much steeper than the whole: what grows only at the end is seen there first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """How fast one operation may grow."""
+
+    slope: float
+    says: str
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One operation along one axis, with what is claimed of it; `holds` is None where nothing is."""
+
+    axis: str
+    operation: str
+    sizes: list[int]
+    medians_ms: list[float]
+    slope: float
+    last_slope: float
+    """Between the two largest sizes."""
+    claim: str = ""
+    bound: float | None = None
+    holds: bool | None = None
+
+
+_FLAT = Claim(FLAT, "flat")
+_LINEAR = Claim(LINEAR, "linear")
+
+
+def _all(**others: Claim) -> dict[str, Claim]:
+    return dict.fromkeys(VERBS, _FLAT) | others
+
+
+FILES, BYTES, CHANGE, CHAIN, ALIVE = (
+    "files in the tree",
+    "bytes in each file of the tree",
+    "files changed since the last snapshot",
+    "snapshots in a chain",
+    "sandboxes alive",
+)
+CLAIMS: dict[str, dict[str, Claim]] = {
+    FILES: _all(
+        create=Claim(LINEAR, "linear: the target is looked at once, to see whether it is still the base"),
+        capture_first=_LINEAR,
+        capture_again=_LINEAR,
+    ),
+    BYTES: _all(capture_again=Claim(FLAT, "flat: what has not changed is not read"), capture_first=_LINEAR),
+    CHANGE: _all(snapshot=_LINEAR, diff=_LINEAR),
+    CHAIN: _all(diff=Claim(LINEAR, "linear: each snapshot of this chain adds to what differs")),
+    ALIVE: _all(),
+}
+
+
+def slope_of(sizes: Sequence[int], times: Sequence[float]) -> float:
+    """The slope of the line that fits the logarithms best, by least squares. Takes two sizes or more."""
+    xs, ys = [math.log(size) for size in sizes], [math.log(one) for one in times]
+    x, y = sum(xs) / len(xs), sum(ys) / len(ys)
+    return sum((one - x) * (other - y) for one, other in zip(xs, ys, strict=True)) / sum((one - x) ** 2 for one in xs)
+
+
+def judged(axis: str, operation: str, medians_ms: dict[int, float]) -> Curve:
+    """A curve, by its sizes, held against what is claimed of it."""
+    sizes = sorted(medians_ms)
+    times = [medians_ms[size] for size in sizes]
+    slope, last = round(slope_of(sizes, times), 3), round(slope_of(sizes[-2:], times[-2:]), 3)
+    claim = CLAIMS[axis].get(operation)
+    if claim is None:
+        return Curve(axis, operation, sizes, times, slope, last)
+    holds = slope <= claim.slope and last <= claim.slope + ROOM
+    return Curve(axis, operation, sizes, times, slope, last, claim.says, claim.slope, holds)
