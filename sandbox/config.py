@@ -34,10 +34,12 @@ _FOLDERS = {"target": "targets", "task": "tasks", "policy": "policies"}
 
 
 class Config:
-    """The files of one configuration directory; each is read anew whenever it is asked for."""
+    """The files of one configuration directory; each is read anew whenever it is asked for, and parsed anew where it
+    says something else than the last time."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._last: dict[Path, tuple[bytes, Spec]] = {}
 
     def target(self, name: str) -> TargetSpec:
         """The target of `targets/NAME.yaml`. Raises NotFound, and ConfigError where the file is wrong."""
@@ -88,7 +90,12 @@ class Config:
                 f"Use letters, digits, '.', '-' and '_', as in the file name. {self._what_exists(kind)}",
             )
         path = self.path(kind, name)
-        return _parsed(cls, kind, path, self._read(path, kind, name), {"name": name})
+        data = self._read(path, kind, name)
+        last, spec = self._last.get(path, (None, None))
+        if last != data or not isinstance(spec, cls):
+            spec = _parsed(cls, kind, path, data, {"name": name})
+            self._last[path] = data, spec
+        return spec
 
     def _read(self, path: Path, kind: str, name: str) -> bytes:
         try:

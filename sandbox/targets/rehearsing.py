@@ -87,6 +87,7 @@ class _Excerpt:
 
     def __init__(self, base: Base, paths: Sequence[bytes]) -> None:
         self._base = base
+        self.fingerprint_of_all = base.fingerprint
         found = list(_concerned(base, paths))
         self.mine = _somebody_elses(found)
         self._entries = list(map(_mine, found)) if self.mine else found
@@ -117,15 +118,17 @@ class _Rehearsal:
     _paths: Sequence[bytes]
     _names: dict[str, str] = field(default_factory=dict)
     """From fingerprints of the copy to those of the whole tree that it stands for."""
+    _last: _Excerpt | None = None
 
     def __post_init__(self) -> None:
         self.spec = self._target.spec
 
     def excerpt(self, base: Base) -> _Excerpt:
         """What is here of a base."""
-        found = _Excerpt(base, self._paths)
-        self._names[found.fingerprint] = base.fingerprint
-        return found
+        if self._last is None or self._last.fingerprint_of_all != base.fingerprint:
+            self._last = _Excerpt(base, self._paths)
+            self._names[self._last.fingerprint] = base.fingerprint
+        return self._last
 
     def identify(self) -> str:
         return self._target.identify()

@@ -51,6 +51,28 @@ def test_a_file_becomes_a_spec_named_after_it(tmp_path: Path) -> None:
     assert policy.protected[0].paths == (".github/**",)
 
 
+def test_a_file_that_is_not_what_it_was_is_read_as_it_is_now(tmp_path: Path) -> None:
+    """Whatever its times say: it is compared by its bytes, and its rights are looked at each time."""
+    config = write(tmp_path, "policies", "p", POLICY)
+    path, before = config.path("policy", "p"), config.policy("p")
+    state = path.stat()
+    assert config.policy("p") is before
+    path.write_text(POLICY.replace("quorum: 2", "quorum: 1"))
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert config.policy("p").quorum == 1
+    path.write_text("quorum: none\n")
+    with pytest.raises(ConfigError):
+        config.policy("p")
+    path.write_text(POLICY)
+    assert config.policy("p") == before
+    path.chmod(0o666)
+    with pytest.raises(ConfigError):
+        config.policy("p")
+    path.unlink()
+    with pytest.raises(NotFound):
+        config.policy("p")
+
+
 def test_the_name_can_not_be_given_in_the_file(tmp_path: Path) -> None:
     error = wrong_target(tmp_path, "kind: directory\nname: other\npath: /srv/x\n")
     assert error.says == f"{tmp_path}/targets/t.yaml:2: 'name' is taken from the file's name."
