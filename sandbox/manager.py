@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from sandbox import lifecycle
 from sandbox.box import Box
 from sandbox.config import Config, check_new_home
-from sandbox.errors import InputError, NotFound
+from sandbox.errors import InputError, NotFound, SandboxError
 from sandbox.journal.audit import Notary
 from sandbox.journal.ledger import Ledger
 from sandbox.lifecycle import signoff
@@ -58,8 +58,7 @@ class Manager(Upkeep):
         self._home = home
         self._ledger = Ledger.open(home.journal)
         self._notary = Notary.open(home.keys)
-        self._notary.check_start(self._ledger)
-        self._opened_at = self._ledger.edge().size
+        self._signed = self._notary.check_start(self._ledger)
         self._owner = Owner(home)
         self._wiring = wiring = Wiring(home, config, engine)
         self.context = Context(
@@ -100,17 +99,36 @@ class Manager(Upkeep):
 
     def close(self) -> None:
         """Give up what this process owns; sandboxes made by hand go on."""
-        if self._ledger.edge().size != self._opened_at:
-            self._notary.checkpoint(self._ledger)
-        self._wiring.close()
-        self._owner.release()
-        self._ledger.close()
+        # Not compared with the start: a killed manager leaves entries that nobody vouches for yet.
+        try:
+            if self._ledger.edge().size != self._signed:
+                self._notary.checkpoint(self._ledger)
+        finally:
+            self._wiring.close()
+            self._owner.release()
+            self._ledger.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
+        try:
+            try:
+                if isinstance(error, KeyboardInterrupt):
+                    self._leave_nothing()
+            finally:
+                self.close()
+        except SandboxError:
+            if error is None:  # else what went wrong first says more than that its end could not be signed
+                raise
+
+    def _leave_nothing(self) -> None:
+        """An interrupt may come between a step and what would undo it. So what this process owns is ended here as the
+        next command would end what a killed one left."""
+        if self._owner.holds_something:
+            with lifecycle.interrupts.deferred():
+                self._owner.release()
+                lifecycle.recovery.recover(self.context, thorough=True)
 
     # --- sandboxes ------------------------------------------------------------------------------------
 

@@ -45,6 +45,13 @@ def traces(*words: str) -> list[str]:
     return [line for line in _everything() if any(word in line for word in words)]
 
 
+def traces_here(*words: str) -> list[str]:
+    """As `traces`, of the mounts and cgroups that this process sees alone: quick."""
+    mounts = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
+    groups = [os.path.join(at, name) for at, names, _ in os.walk("/sys/fs/cgroup") for name in names]
+    return [line for line in (*mounts, *groups) if any(word in line for word in words)]
+
+
 def containers_of(*words: str) -> list[str]:
     """The ids of Docker containers whose description mentions a word."""
     return [line.split()[1] for line in _docker() if line.startswith("container") and any(w in line for w in words)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -25,15 +26,20 @@ class Ended(NamedTuple):
     stderr: bytes
 
 
-def command(arguments: Sequence[str], env: Mapping[str, str], stdin: bytes = b"") -> Ended:
-    """Run the `sandbox` command to its end."""
+def command(
+    arguments: Sequence[str], env: Mapping[str, str], stdin: bytes = b"", interrupt_after_s: float | None = None
+) -> Ended:
+    """Run the `sandbox` command to its end, or send it a Ctrl-C when it has run for so long."""
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         given.write(stdin)
         given.seek(0)
         paths = [f"/proc/{os.getpid()}/fd/{file.fileno()}" for file in (given, out, err)]
         process = WARM.Process(target=_main, args=(list(arguments), dict(env), paths))
         process.start()
-        process.join(PATIENCE_S)
+        process.join(PATIENCE_S if interrupt_after_s is None else interrupt_after_s)
+        if interrupt_after_s is not None and process.exitcode is None and process.pid:
+            os.kill(process.pid, signal.SIGINT)
+            process.join(PATIENCE_S)
         if process.exitcode is None:
             process.kill()
             process.join()

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sandbox import clock, durable, sshsig
 from sandbox.errors import InputError, JournalError
+from sandbox.faults import reached
 from sandbox.journal.ledger import Ledger
 from sandbox.journal.merkle import Edge
 from sandbox.records import Record
@@ -107,20 +108,22 @@ class Notary:
             signature = sshsig.sign_ed25519(self._private, NAMESPACE, checkpoint.canonical())
             signed = SignedCheckpoint(checkpoint=checkpoint, signature=signature)
             ledger.add_checkpoint(edge.size, signed.line())
+            reached("checkpoint.signed")
             durable.write(self.newest, signed.line())
+        reached("checkpoint.kept")
         return signed
 
-    def check_start(self, ledger: Ledger) -> None:
+    def check_start(self, ledger: Ledger) -> int:
         """Make sure that the journal goes on from the newest checkpoint; costs what was added since.
 
-        Raises JournalError where it was put back, cut short or rewritten.
+        Returns how many entries are signed. Raises JournalError where it was put back, cut short or rewritten.
         """
         try:
             signed = SignedCheckpoint.model_validate_json(self.newest.read_bytes())
             signed.check(sshsig.key_blob(self.public_key))
             edge = signed.edge()
         except FileNotFoundError:
-            return
+            return 0
         except ValueError as error:
             raise _suspicious(f"the newest checkpoint {self.newest} is false: {_first_line(error)}") from error
         stored = ledger.edge()
@@ -132,6 +135,7 @@ class Notary:
             edge = edge.grown(leaf)
         if edge != stored:
             raise _suspicious("its entries do not follow on those that were signed")
+        return signed.checkpoint.size
 
     def export(self, ledger: Ledger, path: Path) -> SignedCheckpoint:
         """Write all entries and a fresh checkpoint as JSON lines to `path`, all or nothing (0600).

@@ -17,6 +17,8 @@ from pathlib import Path
 from sandbox.errors import JournalError, Locked
 
 LAYOUT_VERSION = 1
+ROOM = 4 << 20
+"""So many bytes should be free where the journal is: what it writes before it tidies up, and more."""
 
 _LAYOUT = """
 CREATE TABLE layout (version INTEGER NOT NULL);
@@ -99,12 +101,10 @@ def _explain(path: Path, error: sqlite3.DatabaseError) -> JournalError | Locked:
         return Locked(
             f"The journal {path} is held by another process.", "Try again when the other command has finished."
         )
+    room = f"{_free(path):,} bytes are free there and {ROOM:,} should be; nothing of this step was recorded."
     says, hint = {
-        sqlite3.SQLITE_FULL: ("can't grow: the disk is full", "Free some space; nothing of this step was recorded."),
-        sqlite3.SQLITE_IOERR: (
-            "was refused by the disk",
-            "Look at the disk's health and free space; nothing of this step was recorded.",
-        ),
+        sqlite3.SQLITE_FULL: ("can't grow: the disk is full", f"Make room: {room}"),
+        sqlite3.SQLITE_IOERR: ("was refused by the disk", f"Look at the disk's health and make room: {room}"),
         sqlite3.SQLITE_READONLY: ("is read-only", "Make the file and its folder writable for this user."),
         sqlite3.SQLITE_PERM: ("may not be read", "Make the file and its folder accessible for this user."),
         sqlite3.SQLITE_CANTOPEN: ("can't be opened", "Check that its folder exists and is accessible for this user."),
@@ -113,6 +113,14 @@ def _explain(path: Path, error: sqlite3.DatabaseError) -> JournalError | Locked:
         sqlite3.SQLITE_NOTADB: ("is not a journal", "Put back a copy of it from a backup, or name another home."),
     }.get(code, ("can't be used", "Put back a copy of it from a backup if it is damaged."))
     return JournalError(f"The journal {path} {says} ({error}).", hint)
+
+
+def _free(path: Path) -> int:
+    try:
+        room = os.statvfs(path.parent)
+    except OSError:
+        return 0
+    return room.f_bavail * room.f_frsize
 
 
 @contextmanager

@@ -237,6 +237,7 @@ class Ledger:
                 raise _already_spent() from None
             digest = hashlib.sha256(nonce.encode()).hexdigest()
             _append(database, "nonce.spent", "", promotion, detail={"nonce_sha256": digest})
+        faults.reached("nonce.recorded")
         spent.mark(self._spent, nonce)
         faults.reached("nonce.spent")
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from sandbox import durable
 from sandbox.engines.base import ExecRequest, ExecResult, OnOutput
 from sandbox.errors import Conflict, SandboxError
+from sandbox.faults import reached
 from sandbox.lifecycle import bounds, counts, sessions
 from sandbox.lifecycle.context import Context
 from sandbox.lifecycle.events import CheckFinished, CheckStarted, OnEvent, Output
@@ -58,12 +59,14 @@ def _play(copy: Target, sealed: Sealed, part: SealedTarget, points: Sequence[Pat
         request = ApplyRequest(part.base, part.changes, sealed.blobs, point, sealed.id)
         copy.prepare(request, quiet)
         results.append(copy.apply(request, quiet) == part.delta.predicted)
+        reached("rehearsal.applied")
         if number == 0:
             started = time.monotonic()
             outcome = copy.restore(request.point, quiet)
             restore_seconds = round(time.monotonic() - started, 6)
             restored = outcome.clean and outcome.fingerprint == part.base.fingerprint
         copy.settle(request.point)
+        reached("rehearsal.settled")
     return Rehearsal(
         target=part.spec.name,
         applied=results[0],
@@ -107,6 +110,7 @@ def _check_one(
     ran = _ran(ctx, captured, one, like, lambda stream, data: on_event(Output(stream, data)))
     counted, doubt = (None, "") if one.junit is None else _counted(ctx, sealed, one, like, ran)
     durable.write(sealed.directory / f"check-{number}.log", ran.printed)
+    reached("check.kept")
     return Evidence(
         check=shlex.join(one.run),
         exit_code=ran.result.exit_code,

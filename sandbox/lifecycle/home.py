@@ -75,7 +75,11 @@ class Home:
 
     def promotion(self, promotion: str, target: str) -> Path:
         """The restore point of one target in one promotion."""
-        return self.root / "promotions" / promotion / target
+        return self.promotion_folder(promotion) / target
+
+    def promotion_folder(self, promotion: str) -> Path:
+        """What one promotion keeps: the restore points of its targets, and room to be able to put them back."""
+        return self.root / "promotions" / promotion
 
     def kept_change(self, change: str) -> Path:
         """The directory of a sealed change whose files are there. Raises NotFound."""
@@ -117,6 +121,11 @@ class Owner:
             self._handle = os.open(self._directory / self._name, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
             fcntl.flock(self._handle, fcntl.LOCK_EX)
         return self._name
+
+    @property
+    def holds_something(self) -> bool:
+        """Whether the lock was taken."""
+        return self._handle is not None
 
     def is_alive(self, owner: str) -> bool:
         """Whether the process that took `owner` still runs (this one does)."""

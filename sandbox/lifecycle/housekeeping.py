@@ -78,7 +78,9 @@ def _closed(ctx: Context) -> Iterator[tuple[str, Path]]:
     for change in ctx.ledger.find(CHANGE, StoredChange):
         if _is_over(change) and ctx.home.change(change.id).exists():
             yield f"change {change.id} ({change.status})", ctx.home.change(change.id)
-    for record in ctx.ledger.find(PROMOTION, PromotionRecord, status="restored"):
+    for record in ctx.ledger.find(PROMOTION, PromotionRecord):
+        if record.status not in ("restored", "refused"):
+            continue
         point = ctx.home.root / "promotions" / record.promotion
         # What a restore kept of somebody else's writes is theirs to look at, never ours to remove.
         if point.exists() and not any(part.kept_aside for part in record.targets):

@@ -12,9 +12,9 @@ from contextlib import AbstractContextManager, ExitStack
 
 from sandbox.clock import fresh_id, now
 from sandbox.decide import Ruling
-from sandbox.errors import Conflict, Drifted, InputError, NotFound, Refused, in_words
+from sandbox.errors import Conflict, Drifted, Frozen, InputError, JournalError, Locked, NotFound, Refused, in_words
 from sandbox.faults import reached
-from sandbox.lifecycle import health, sealing
+from sandbox.lifecycle import health, reserve, sealing
 from sandbox.lifecycle.context import CHANGE, PROMOTION, Context
 from sandbox.lifecycle.restoring import close_change, put_back
 from sandbox.lifecycle.sealing import Sealed, SealedTarget
@@ -61,6 +61,7 @@ def promote(ctx: Context, change: str) -> PromotionRecord:
         except BaseException as error:
             for part in parts:
                 ctx.target(part.spec.name).settle(ctx.home.promotion(name, part.spec.name))
+            reserve.release(ctx.home.promotion_folder(name))
             refused = _refused_in_preparation(ctx, record, error, started)
             if isinstance(error, Drifted | Refused):
                 return refused
@@ -135,9 +136,8 @@ def _request(ctx: Context, record: PromotionRecord, sealed: Sealed, part: Sealed
 
 
 def _prepare(ctx: Context, record: PromotionRecord, sealed: Sealed, parts: Sequence[SealedTarget]) -> None:
+    reserve.keep(ctx.home.promotion_folder(record.promotion))
     for part in parts:
-        point = ctx.home.promotion(record.promotion, part.spec.name)
-        point.parent.mkdir(mode=0o700, exist_ok=True)
         ctx.target(part.spec.name).prepare(_request(ctx, record, sealed, part), lambda step: reached(f"prepare.{step}"))
         ctx.ledger.note("promotion.prepared", actor=ctx.launcher, subject=record.promotion, target=part.spec.name)
 
@@ -165,15 +165,27 @@ def _go_through(
         ctx.notary.checkpoint(ctx.ledger)
         for name in names:
             ctx.target(name).settle(ctx.home.promotion(record.promotion, name))
+        reserve.release(ctx.home.promotion_folder(record.promotion))
         done = _commit(ctx, record, started)
     except BaseException as error:
-        record = ctx.ledger.get(PROMOTION, record.promotion, PromotionRecord)
-        ended = put_back(ctx, record, reason=in_words(error), started=started)
+        ended = _put_back(ctx, record, in_words(error), started)
         # That a person is needed now says more than that it was interrupted.
         if not isinstance(error, Exception) and ended.status != "frozen":
             raise
         return ended
     return done
+
+
+def _put_back(ctx: Context, record: PromotionRecord, reason: str, started: float) -> PromotionRecord:
+    """Raises Frozen where not even the journal can be used: nothing is done that it does not know of (G3)."""
+    try:
+        record = ctx.ledger.get(PROMOTION, record.promotion, PromotionRecord)
+        return put_back(ctx, record, reason=reason, started=started)
+    except (JournalError, Locked) as error:
+        raise Frozen(
+            f"The promotion {record.promotion} failed ({reason}), and is not put back yet: {error.says}",
+            f"{error.hint} Then run `sandbox recover`, which puts it back.",
+        ) from error
 
 
 def _commit(ctx: Context, record: PromotionRecord, started: float) -> PromotionRecord:

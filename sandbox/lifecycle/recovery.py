@@ -22,7 +22,7 @@ def recover(ctx: Context, *, thorough: bool = False) -> list[str]:
     if thorough:
         done += _engines(ctx)
         done += [*ctx.bases.sweep(), *_scratch(ctx)]
-        done += _half_sealed(ctx)
+        done += [*_half_sealed(ctx), *_unknown_promotions(ctx)]
         ctx.owner.forget_dead()
     return done
 
@@ -134,6 +134,15 @@ def _half_sealed(ctx: Context) -> list[str]:
         if not owner.exists() or not ctx.owner.is_alive(owner.read_text()):
             lines.append(f"half-sealed change {path.name}: {_removed(path)}")
     return lines
+
+
+def _unknown_promotions(ctx: Context) -> list[str]:
+    """Folders of promotions that died before they were recorded."""
+    if ctx.owner.others_alive():
+        return []  # what another process begins at this moment is in no record yet
+    known = {record.promotion for record in ctx.ledger.find(PROMOTION, PromotionRecord)}
+    found = sorted(path for path in (ctx.home.root / "promotions").iterdir() if path.name not in known)
+    return [f"promotion {path.name} was never begun: {_removed(path)}" for path in found]
 
 
 def _removed(path: Path) -> str:

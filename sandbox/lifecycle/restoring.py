@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from sandbox.clock import fresh_id, now
 from sandbox.errors import Conflict, NotFound, in_words
 from sandbox.faults import reached
-from sandbox.lifecycle import health
+from sandbox.lifecycle import health, reserve
 from sandbox.lifecycle.context import CHANGE, PROMOTION, Context
 from sandbox.lifecycle.interrupts import deferred
 from sandbox.records import PromotedTarget, PromotionRecord, StoredChange
@@ -49,6 +49,7 @@ def put_back(ctx: Context, record: PromotionRecord, *, reason: str, started: flo
 
 def _put_all_back(ctx: Context, record: PromotionRecord, reason: str, started: float) -> PromotionRecord:
     restoring_since = time.monotonic()
+    reserve.release(ctx.home.promotion_folder(record.promotion))
     record = record.model_copy(update={"status": "restoring", "reasons": (*record.reasons, reason)})
     ctx.ledger.put(PROMOTION, record.promotion, record, event="promotion.restoring", actor=ctx.launcher, reason=reason)
     steps: list[str] = []
@@ -151,15 +152,17 @@ def take_back(ctx: Context, promotion: str) -> PromotionRecord:
         for part in sorted(record.targets, key=lambda part: part.name):
             leases.enter_context(ctx.target(part.name).lease())
         _refuse_foreign_writes(ctx, record)
+        owner, name = ctx.owner.name, fresh_id("prm")
+        reserve.keep(ctx.home.promotion_folder(name))
         backwards = PromotionRecord(
-            promotion=fresh_id("prm"),
+            promotion=name,
             change=record.change,
             digest=record.digest,
             status="restoring",
             targets=tuple(part.model_copy(update={"status": "applied"}) for part in record.targets),
             started_at=now(),
             restores=promotion,
-            owner=ctx.owner.name,
+            owner=owner,
         )
         ctx.ledger.put(
             PROMOTION,

@@ -17,6 +17,7 @@ import rfc8785
 from sandbox import durable
 from sandbox.clock import fresh_id
 from sandbox.errors import Conflict
+from sandbox.faults import reached
 from sandbox.lifecycle import bounds, instants
 from sandbox.lifecycle.context import Context
 from sandbox.lifecycle.differences import delta, differences
@@ -89,8 +90,10 @@ def _copy_out(ctx: Context, record: SandboxRecord, change: str, directory: Path,
         write_changes(directory / f"{placed.target}.changes", changes)
         targets.append(SealedTarget(spec, placed.identity, base, changes, delta(spec, placed.identity, base, changes)))
     writer.finish([change for target in targets for change in target.changes])
+    reached("seal.copied")
     seal_bytes = _seal_bytes([(target.delta, changes_digest(target.changes)) for target in targets])
     durable.write(directory / SEAL, seal_bytes)
+    reached("seal.sealed")
     return Sealed(change, hashlib.sha256(seal_bytes).hexdigest(), directory, tuple(targets))
 
 

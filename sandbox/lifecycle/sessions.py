@@ -23,6 +23,7 @@ from sandbox.engines.base import (
     RestoreRequest,
 )
 from sandbox.errors import InputError
+from sandbox.faults import reached
 from sandbox.governance import Part
 from sandbox.lifecycle import bounds, instants, parts
 from sandbox.lifecycle.context import SANDBOX, SNAPSHOT, Context
@@ -158,6 +159,7 @@ def _make(ctx: Context, record: SandboxRecord, captured: dict[str, Captured]) ->
                 env=record.env,
             )
         )
+        reached("engine.created")
     except BaseException:
         engine.destroy(record.sandbox)
         ctx.ledger.put(
@@ -222,6 +224,7 @@ def rollback(ctx: Context, sandbox: str, snapshot: str, key: Path | None = None)
     started = time.monotonic()
     ctx.ledger.note("sandbox.rolling_back", actor=ctx.launcher, subject=sandbox, snapshot=snapshot)
     ctx.engine_of(record).restore(RestoreRequest(snapshot, sandbox))
+    reached("engine.rolled_back")
     ctx.ledger.put(
         SANDBOX,
         sandbox,
@@ -258,6 +261,7 @@ def fork(ctx: Context, snapshot: str, key: Path | None = None) -> SandboxRecord:
     ctx.ledger.put(SANDBOX, record.sandbox, record, event="sandbox.forking", actor=ctx.launcher, snapshot=snapshot)
     try:
         ctx.engine_of(record).restore(RestoreRequest(snapshot, record.sandbox))
+        reached("engine.forked")
     except BaseException:
         destroy(ctx, record.sandbox)
         raise
@@ -279,6 +283,7 @@ def destroy(ctx: Context, sandbox: str) -> DestroyRecord:
         doomed = _with(record, status="destroying", owner=ctx.owner.name)
         ctx.ledger.put(SANDBOX, sandbox, doomed, event="sandbox.destroying", actor=ctx.launcher)
         ctx.engine_of(record).destroy(sandbox)
+        reached("engine.destroyed")
         ended = _with(record, status="destroyed", owner=None)
     else:
         ended = None
@@ -301,6 +306,7 @@ def discard_unreachable(ctx: Context, engine: str, ended: SandboxRecord | None =
             continue
         if ctx.sandbox(taken.sandbox).engine == engine:
             ctx.engine(engine).discard(taken.snapshot)
+            reached("engine.discarded")
             discarded.append(taken)
     if ended is None and not discarded:
         return

@@ -5,6 +5,7 @@ Owns when the real tree is read anew. How it is read, saved, swapped and put bac
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -210,6 +211,11 @@ class _explained(AbstractContextManager[None]):  # noqa: N801 - reads as a verb
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if isinstance(error, OSError):
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise InputError(
+                    f"The target could not be {self._done}: its file system or that of the home is full.",
+                    "Make room on both and try again.",
+                ) from error
             name = os.fsencode(error.filename) if isinstance(error.filename, str | bytes) else b""
             where = f" at {path_text(name)!r}" if name else ""
             raise SandboxError(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,19 +12,30 @@ import pytest
 
 from tests.conftest import engine_names
 from tests.engines import Registry
+from tests.faults.acts import furnished
 from tests.flows.house import House
 from tests.soak.census import left_behind
 
+MEMORY = Path("/dev/shm")
+ROOM = 256 << 20
+
 
 @pytest.fixture
-def house(pytestconfig: pytest.Config, registry: Registry, tmp_path: Path) -> Iterator[House]:
+def swift(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory where there is room: a process that is killed loses nothing that it wrote, and hundreds of
+    commands that wait for a disk would take minutes."""
+    usable = MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM
+    folder = Path(tempfile.mkdtemp(prefix="sandbox-test-", dir=MEMORY if usable else tmp_path))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def house(pytestconfig: pytest.Config, registry: Registry, swift: Path) -> Iterator[House]:
     engine = engine_names(pytestconfig)[0]
     image = {"native": "host"}.get(engine, "base")  # what is unpacked in no home, and so costs nothing to copy
     registry.engine(engine, image)
-    house = House(tmp_path, engine, image)
-    house.policy()
-    for name in ("app", "web", "etc"):
-        house.target(name)
+    house = furnished(swift, engine, image)
     yield house
     for one in house("list", "--json").expect(0).json["sandboxes"]:
         house("destroy", one["sandbox"]).expect(0)

@@ -89,12 +89,21 @@ class House:
         path.write_text(yaml.safe_dump(document))
         return path
 
-    def __call__(self, *args: str, env: dict[str, str] | None = None, stdin: bytes | None = None) -> Answer:
+    def __call__(
+        self,
+        *args: str,
+        env: dict[str, str] | None = None,
+        stdin: bytes | None = None,
+        interrupt_after_s: float | None = None,
+    ) -> Answer:
         """Run the command; global options are added, `--json` is the caller's."""
         command = ["--home", str(self.home), "--config", str(self.config), "--engine", self.engine, *args]
         clean = {k: v for k, v in os.environ.items() if not k.startswith("SANDBOX_") or k == "SANDBOX_CACHE"}
         done = processes.command(
-            command, {**clean, "SANDBOX_IDENTITY": "dave", **self.env, **(env or {})}, stdin or b""
+            command,
+            {**clean, "SANDBOX_IDENTITY": "dave", **self.env, **(env or {})},
+            stdin or b"",
+            interrupt_after_s,
         )
         return Answer(done.code, done.stdout, done.stderr.decode("utf-8", "replace"))
 

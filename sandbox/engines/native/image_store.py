@@ -80,6 +80,10 @@ class ImageStore:
             try:
                 build(fresh)
                 fresh.rename(target)
+            except shutil.Error as error:  # of many files; each is said to be wrong in it
+                raise EngineError(
+                    f"The image can't be made: {error.args[0][0][2]}.", "Is there room on the disk?"
+                ) from error
             finally:
                 removal.remove(fresh)
 

@@ -16,6 +16,7 @@ import sandbox
 from sandbox import durable
 from sandbox.decide import policy_digest
 from sandbox.errors import Conflict
+from sandbox.faults import reached
 from sandbox.lifecycle.context import Context
 from sandbox.lifecycle.sealing import Sealed
 from sandbox.lifecycle.signoff.policies import policy_of
@@ -67,6 +68,7 @@ def make_request(
     exact = request_bytes(request)
     durable.write(sealed.directory / REVIEW, document)
     durable.write(sealed.directory / REQUEST, exact)
+    reached("request.made")
     return hashlib.sha256(exact).hexdigest()
 
 

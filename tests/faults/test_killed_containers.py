@@ -1,0 +1,129 @@
+"""The container killed from outside, or the runtime's own process: an error that says so, and nothing is left."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests import host
+from tests.engines import Registry
+from tests.faults.acts import ONE, furnished, kept, production, run
+from tests.flows.house import Answer, House
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture
+def house(place: tuple[str, str], registry: Registry, swift: Path) -> Iterator[House]:
+    engine, image = place
+    image = {"native": "host"}.get(engine, image)
+    registry.engine(engine, image)
+    house = furnished(swift, engine, image)
+    before = production(house)
+    house("list").expect(0)
+    yield house
+    assert production(house) == before
+    for one in kept(house, "sandbox"):
+        if one["status"] != "destroyed":
+            house("destroy", one["sandbox"]).expect(0)
+    assert house("recover", "--json").expect(0).json["done"] == []
+    assert host.traces((house.home / "id").read_text()) == []
+
+
+@pytest.fixture
+def mark() -> str:
+    """How long a command sleeps; nobody else's does just as long, so its processes are found by it."""
+    return f"{1000 + secrets.randbelow(9000)}.{secrets.randbelow(10**9)}"
+
+
+def killed(mark: str, work: Callable[[], Answer], victim: Callable[[], list[int]]) -> Answer:
+    """What `work` gives when the victim is killed as soon as there is one, its command running."""
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(work)
+        host.wait_until(lambda: future.done() or bool(host.processes(mark) and victim()), "the command", timeout_s=60)
+        assert not future.done(), future.result()
+        for pid in victim():
+            os.kill(pid, signal.SIGKILL)
+        return future.result(60)
+
+
+def init(mark: str) -> Callable[[], list[int]]:
+    return lambda: [host.init_of(pid) for pid in host.processes(mark)[:1]]
+
+
+def test_in_a_run(house: House, mark: str) -> None:
+    answer = killed(mark, lambda: run(house, ONE, "--", "sleep", mark), init(mark)).expect(5)
+    assert answer.json["error"]["kind"] == "sandbox_died"
+    assert {one["status"] for one in kept(house, "sandbox")} == {"destroyed"}
+    assert [one["status"] for one in kept(house, "run")] == ["interrupted"]
+
+
+def test_in_a_verification(house: House, mark: str) -> None:
+    words = ("--check", f"sleep {mark}", "--", "touch", "new")
+    answer = killed(mark, lambda: run(house, ONE, *words), init(mark)).expect(5)
+    assert answer.json["error"]["kind"] == "sandbox_died"
+    assert kept(house, "change") == []
+    assert {one["status"] for one in kept(house, "sandbox")} == {"destroyed"}
+
+
+def test_in_an_exec_and_a_rollback_brings_it_back(house: House, mark: str) -> None:
+    box = created(house)
+    taken = house("snapshot", box, "--json").expect(0).json["snapshot"]
+    answer = killed(mark, lambda: house("exec", box, "--json", "--", "sleep", mark), init(mark)).expect(5)
+    error = answer.json["error"]
+    assert error["kind"] == "sandbox_died"
+    assert box in error["says"]
+    house("rollback", box, taken).expect(0)
+    house("exec", box, "--", "cat", "app.py").expect(0)
+
+
+def test_in_a_snapshot(house: House, mark: str) -> None:
+    """Whether it was taken or not: it is said, and what was taken can be returned to."""
+    box = created(house)
+    first = house("snapshot", box, "--json").expect(0).json["snapshot"]
+    house("exec", box, "--", "sh", "-c", f"head -c 60000000 /dev/urandom > /tmp/big; sleep {mark} >/dev/null 2>&1 &")
+    answer = killed(mark, lambda: house("snapshot", box, "--json"), init(mark))
+    assert answer.code in (0, 5)
+    if answer.code == 5:
+        assert len(kept(house, "snapshot")) == 1
+    house("exec", box, "--", "true").expect(5)
+    for one in [first, *([answer.json["snapshot"]] if answer.code == 0 else [])]:
+        house("rollback", box, one).expect(0)
+        house("exec", box, "--", "cat", "app.py").expect(0)
+
+
+def test_the_runtime_of_an_exec_killed(house: House, mark: str) -> None:
+    """The process that started the command, beside it: the command is ended, and it is not said to have succeeded."""
+    if house.engine != "native":
+        return  # the Docker Engine's own process, whose end is tested in test_docker_stopped
+    box = created(house)
+
+    def runtime() -> list[int]:
+        return [pid for pid in pids_with(mark) if os.readlink(f"/proc/{pid}/exe").endswith(("runc", "crun"))]
+
+    answer = killed(mark, lambda: house("exec", box, "--json", "--", "sleep", mark), runtime)
+    assert answer.code != 0
+    host.wait_until(lambda: not host.processes(mark), "the command to be ended")
+    house("exec", box, "--", "true").expect(0)
+
+
+def created(house: House) -> str:
+    made: str = house("create", "--json", "--target", "app", "--image", house.image).expect(0).json["sandbox"]
+    return made
+
+
+def pids_with(mark: str) -> list[int]:
+    found = []
+    for name in os.listdir("/proc"):
+        try:
+            if name.isdigit() and mark.encode() in Path(f"/proc/{name}/cmdline").read_bytes():
+                found.append(int(name))
+        except OSError:
+            continue
+    return found
