@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Connection
 from typing import NamedTuple
 
 WARM = multiprocessing.get_context("forkserver")
@@ -34,12 +35,17 @@ def command(
         given.write(stdin)
         given.seek(0)
         paths = [f"/proc/{os.getpid()}/fd/{file.fileno()}" for file in (given, out, err)]
-        process = WARM.Process(target=_main, args=(list(arguments), dict(env), paths))
+        begun, begins = WARM.Pipe(duplex=False)
+        process = WARM.Process(target=_main, args=(list(arguments), dict(env), paths, begins))
         process.start()
-        process.join(PATIENCE_S if interrupt_after_s is None else interrupt_after_s)
-        if interrupt_after_s is not None and process.exitcode is None and process.pid:
-            os.kill(process.pid, signal.SIGINT)
-            process.join(PATIENCE_S)
+        begins.close()
+        if interrupt_after_s is not None:
+            begun.poll(PATIENCE_S)
+            process.join(interrupt_after_s)
+            if process.exitcode is None and process.pid:
+                os.kill(process.pid, signal.SIGINT)
+        begun.close()
+        process.join(PATIENCE_S)
         if process.exitcode is None:
             process.kill()
             process.join()
@@ -51,7 +57,10 @@ def command(
         return Ended(code, out.read(), err.read())
 
 
-def _main(arguments: list[str], env: dict[str, str], paths: list[str]) -> None:
+def _main(arguments: list[str], env: dict[str, str], paths: list[str], begins: Connection) -> None:
+    # From here on it is the command's: one that comes before that has set its own handlers ends it as it would.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    begins.close()
     for handle, (path, flags) in enumerate(zip(paths, (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY), strict=True)):
         opened = os.open(path, flags)
         os.dup2(opened, handle)

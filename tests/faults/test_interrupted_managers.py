@@ -15,11 +15,10 @@ pytestmark = pytest.mark.timeout(600)
 INTERRUPTED = 130
 AT_EVERY_STEP = [
     "run",
-    "propose",
     "approve",
-    "promote, three targets",
+    "promote",
     "promote, not well",
-    "restore, three targets",
+    "restore",
     "create",
     "snapshot",
     "rollback",
@@ -72,7 +71,7 @@ def test_f1_interrupted_at_any_moment_nothing_is_left(house: House) -> None:
                 assert production(house) != before
                 house("restore", record["promotion"]).expect(0)
         assert production(house) == before
-        if kept(house, "change")[-1]["status"] != "open":
+        if any(one["id"] == change["id"] and one["status"] != "open" for one in kept(house, "change")):
             change = signed(*ONE)(house)["change"]
 
 

@@ -1,4 +1,4 @@
-"""The container killed from outside, or the runtime's own process: an error that says so, and nothing is left."""
+"""The container killed from outside: an error that says so, and nothing is left."""
 
 from __future__ import annotations
 
@@ -98,32 +98,6 @@ def test_in_a_snapshot(house: House, mark: str) -> None:
         house("exec", box, "--", "cat", "app.py").expect(0)
 
 
-def test_the_runtime_of_an_exec_killed(house: House, mark: str) -> None:
-    """The process that started the command, beside it: the command is ended, and it is not said to have succeeded."""
-    if house.engine != "native":
-        return  # the Docker Engine's own process, whose end is tested in test_docker_stopped
-    box = created(house)
-
-    def runtime() -> list[int]:
-        return [pid for pid in pids_with(mark) if os.readlink(f"/proc/{pid}/exe").endswith(("runc", "crun"))]
-
-    answer = killed(mark, lambda: house("exec", box, "--json", "--", "sleep", mark), runtime)
-    assert answer.code != 0
-    host.wait_until(lambda: not host.processes(mark), "the command to be ended")
-    house("exec", box, "--", "true").expect(0)
-
-
 def created(house: House) -> str:
     made: str = house("create", "--json", "--target", "app", "--image", house.image).expect(0).json["sandbox"]
     return made
-
-
-def pids_with(mark: str) -> list[int]:
-    found = []
-    for name in os.listdir("/proc"):
-        try:
-            if name.isdigit() and mark.encode() in Path(f"/proc/{name}/cmdline").read_bytes():
-                found.append(int(name))
-        except OSError:
-            continue
-    return found
