@@ -75,8 +75,7 @@ def sweep(house: House, full: Path, attempt: Callable[[], Answer]) -> list[dict[
         clear(full)
         if answer.code == 0:
             return errors
-        assert answer.code in (2, 5), answer
-        error = answer.json["error"]
+        error = refusal(answer)
         assert SAID.search(error["says"] + error["hint"]), error
         assert production(house) == before, room
         house("recover").expect(0)
@@ -84,6 +83,15 @@ def sweep(house: House, full: Path, attempt: Callable[[], Answer]) -> list[dict[
         assert list((house.home / "scratch").iterdir()) == []
         errors.append(error)
     raise AssertionError(f"it never succeeded: {errors[-1]}")
+
+
+def refusal(answer: Answer) -> dict[str, Any]:
+    """What it says: as an error, or as the reason why a run was rolled back."""
+    assert answer.code in (2, 4, 5), answer
+    if answer.code == 4:
+        return {"says": answer.json["failure"]["reason"], "hint": ""}
+    error: dict[str, Any] = answer.json["error"]
+    return error
 
 
 def ignoring_ballast(house: House, **spec: Any) -> None:
