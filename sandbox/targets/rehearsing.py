@@ -25,7 +25,7 @@ from sandbox.targets.beneath import opened
 from sandbox.targets.tree_writer import Source, write_tree
 from sandbox.trees.bases import BaseStore, OnProgress, StoredBase
 from sandbox.trees.changes import predict, predicted
-from sandbox.trees.entry import Change, Entry, above, parent_of
+from sandbox.trees.entry import Change, Entry, newly_above, parent_of
 from sandbox.trees.manifest import decoded, fingerprint, fingerprint_of
 
 NEIGHBOURS = 32
@@ -55,7 +55,10 @@ def rehearsal_of(base: Base, changes: Sequence[Change], tree: Path, target: Targ
 
 def _concerned(base: Base, paths: Sequence[bytes]) -> Iterator[Entry]:
     """The entries of the base that are named, lead to what is named, or lie beside it."""
-    wanted = {*paths, *(one for path in paths for one in above(path))}
+    wanted: set[bytes] = set()
+    for path in paths:
+        newly_above(path, wanted)
+    wanted |= {*paths}
     homes = {parent_of(path) for path in paths}
     beside: Counter[bytes] = Counter()
     for path, canonical in base.stored():

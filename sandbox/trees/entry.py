@@ -92,12 +92,15 @@ def parent_of(path: bytes) -> bytes:
     return path.rpartition(b"/")[0] or ROOT
 
 
-def above(path: bytes) -> list[bytes]:
-    """The directories that a path lies in, topmost first."""
-    if path == ROOT:
-        return []
-    parts = path.split(b"/")
-    return [ROOT, *(b"/".join(parts[:end]) for end in range(1, len(parts)))]
+def newly_above(path: bytes, known: set[bytes]) -> list[bytes]:
+    """The directories that a path lies in and that are not known yet, topmost first; then they are. So that of many
+    paths in one deep tree each directory is named once."""
+    found: list[bytes] = []
+    here = path
+    while here != ROOT and (here := parent_of(here)) not in known:
+        known.add(here)
+        found.append(here)
+    return found[::-1]
 
 
 def path_text(path: bytes) -> str:

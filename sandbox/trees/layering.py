@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from sandbox.trees.descent import Descent
-from sandbox.trees.entry import ROOT, Change, Entry, above, parent_of
+from sandbox.trees.entry import ROOT, Change, Entry, newly_above, parent_of
 from sandbox.trees.ownership import OwnerMap
 from sandbox.trees.patterns import Patterns
 from sandbox.trees.scan import read_xattrs, scan
@@ -75,10 +75,8 @@ def _steps(changes: Sequence[Change]) -> Iterator[tuple[bytes, Change | None]]:
         path, after = change.path, change.after
         if closed is not None and path.startswith(closed):
             continue  # gone with the directory that it was in
-        for one in above(path):
-            if one not in entered:
-                entered.add(one)
-                yield one, None
+        for above in newly_above(path, entered):
+            yield above, None
         yield path, change
         if after is not None and after.kind == "dir":
             entered.add(path)
