@@ -54,13 +54,13 @@ Key = str | Path | None
 class Manager(Upkeep):
     """Everything that `sandbox` can do. Use it as a context manager; safe in several threads."""
 
-    def __init__(self, home: Home, config: Config, engine: EngineChoice, identity: str) -> None:
+    def __init__(self, home: Home, config: Config, engine: EngineChoice, identity: str, warm: int = 0) -> None:
         self._home = home
         self._ledger = Ledger.open(home.journal)
         self._notary = Notary.open(home.keys)
         self._signed = self._notary.check_start(self._ledger)
         self._owner = Owner(home)
-        self._wiring = wiring = Wiring(home, config, engine)
+        self._wiring = wiring = Wiring(home, config, engine, warm)
         self.context = Context(
             home=home,
             owner=self._owner,
@@ -80,8 +80,12 @@ class Manager(Upkeep):
         config: str | Path | None = None,
         engine: EngineChoice = "auto",
         identity: str | None = None,
+        *,
+        warm: int = 0,
     ) -> Self:
         """Open a home, and first finish what a killed manager left half-done there.
+
+        `warm`: as many sandboxes are kept ready for the next creates like the last one, where the engine is native.
 
         `home` is SANDBOX_HOME or the user data directory where it is None, `config` SANDBOX_CONFIG or `configs/`
         in the working directory, `identity` SANDBOX_IDENTITY or the system user.
@@ -89,7 +93,7 @@ class Manager(Upkeep):
         files = Config(Path(config or os.environ.get("SANDBOX_CONFIG") or "configs").expanduser())
         who = identity or os.environ.get("SANDBOX_IDENTITY") or getpass.getuser()
         check_new_home(home_path(home), files)
-        manager = cls(Home.open(home_path(home)), files, engine, who)
+        manager = cls(Home.open(home_path(home)), files, engine, who, warm)
         try:
             manager.recovered = tuple(lifecycle.recovery.recover(manager.context))
         except BaseException:

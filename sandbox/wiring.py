@@ -27,10 +27,11 @@ DOCKER_SOCKET = Path("/var/run/docker.sock")
 class Wiring:
     """Opens engines and targets by name; an engine once."""
 
-    def __init__(self, home: Home, config: Config, choice: EngineChoice) -> None:
+    def __init__(self, home: Home, config: Config, choice: EngineChoice, warm: int = 0) -> None:
         self._home = home
         self._config = config
         self._choice = choice
+        self._warm = warm
         self._engines: dict[str, Engine] = {}
         self._lock = threading.Lock()
 
@@ -64,7 +65,7 @@ class Wiring:
         if name == "native":
             from sandbox.engines.native import NativeEngine
 
-            return NativeEngine(self._home.engine("native"), home_id=self._home.id)
+            return NativeEngine(self._home.engine("native"), home_id=self._home.id, warm=self._warm)
         raise InputError(f"There is no engine {name!r}.", "Take docker, native or auto.")
 
     def close(self) -> None:

@@ -44,7 +44,8 @@ from sandbox.engines.native import (
 from sandbox.engines.native.containers import Containers
 from sandbox.engines.native.image_store import ImageStore
 from sandbox.engines.native.snapshots import Snapshots
-from sandbox.engines.native.store import Origin, Placed, SandboxState, SnapshotState, Store
+from sandbox.engines.native.store import Origin, Placed, SandboxState, SnapshotState, Store, is_idle
+from sandbox.engines.native.warm import WarmPool
 from sandbox.engines.native.ways_in import ThroughRuntime
 from sandbox.errors import EngineUnavailable, InputError, NotFound
 
@@ -52,7 +53,10 @@ WORKSPACE = "/workspace"
 
 
 class NativeEngine:
-    """Satisfies `sandbox.engines.base.Engine`; `root` is a directory of its own, `home_id` names it on this machine."""
+    """Satisfies `sandbox.engines.base.Engine`; `root` is a directory of its own, `home_id` names it on this machine.
+
+    It keeps as many as `warm` sandboxes ready for the next creates of the kind that was asked for last.
+    """
 
     traits = Traits(
         name="native",
@@ -62,12 +66,13 @@ class NativeEngine:
         isolation="namespaces, few capabilities, a system call filter and cgroups; the host's kernel is shared",
     )
 
-    def __init__(self, root: Path, *, home_id: str) -> None:
+    def __init__(self, root: Path, *, home_id: str, warm: int = 0) -> None:
         self._store = Store(root)
         self._containers = Containers(self._store, home_id)
         self._images = ImageStore(self._store)
         self._snapshots = Snapshots(self._store)
         self._backlog = removal.Backlog()
+        self._warm = WarmPool(self._store, warm, self._create, self._remove)
 
     def doctor(self) -> list[Finding]:
         """See Engine."""
@@ -80,6 +85,12 @@ class NativeEngine:
             raise InputError(
                 f"The native engine has no network {request.network!r}.", "Use network: none, or the docker engine."
             )
+        image = self._images.layers(request.image, _silent)
+        if not self._warm.take(request, image):
+            self._create(request)
+        self._warm.refill(request, image)
+
+    def _create(self, request: CreateRequest) -> None:
         image = self._images.layers(request.image, _silent)
         with self._claimed(request.sandbox):
             fresh = self._store.fresh_layer(request.sandbox)
@@ -205,6 +216,8 @@ class NativeEngine:
         """See Engine."""
         found = []
         for sandbox in self._store.sandbox_ids():
+            if is_idle(sandbox):
+                continue
             try:
                 state = self._store.sandbox(sandbox)
             except NotFound:
@@ -231,6 +244,7 @@ class NativeEngine:
 
     def close(self) -> None:
         """See Engine."""
+        self._warm.close()
         self._containers.close()
         self._backlog.wait()
 

@@ -27,6 +27,8 @@ from sandbox.engines.native import removal
 from sandbox.errors import Conflict, InputError, NotFound
 from sandbox.spec import Limits
 
+WARM = "warm"
+"""Starts the ids of sandboxes that nobody has asked for yet."""
 NEW = ".new-"
 """Starts the name of everything that is not complete."""
 
@@ -145,6 +147,19 @@ class Store:
         with file:
             yield home
 
+    def rename_sandbox(self, idle: str, sandbox: str) -> None:
+        """Give an idle sandbox, which the caller holds, the id by which it is known from now on.
+
+        Raises InputError where that is taken.
+        """
+        before, home = self.sandboxes / _safe(idle), self.sandboxes / _safe(sandbox)
+        with self.locked():
+            if home.exists():
+                raise InputError(f"Sandbox {sandbox} exists already.")
+            state = self.sandbox(idle)
+            os.rename(before, home)
+            self.put_sandbox(state.model_copy(update={"sandbox": sandbox, "upper": str(home / Path(state.upper).name)}))
+
     def sandbox(self, sandbox: str) -> SandboxState:
         """What is known of a sandbox. Raises NotFound."""
         try:
@@ -215,6 +230,11 @@ class Store:
         except NotFound:
             return False
         return True
+
+
+def is_idle(sandbox: str) -> bool:
+    """Whether an id is that of a sandbox which was made before it was asked for."""
+    return sandbox.startswith(f"{WARM}_")
 
 
 def no_sandbox(sandbox: str) -> NotFound:

@@ -11,7 +11,7 @@ from pathlib import Path
 from sandbox.engines.native import removal
 from sandbox.engines.native.containers import Containers
 from sandbox.engines.native.image_store import ImageStore
-from sandbox.engines.native.store import NEW, Store
+from sandbox.engines.native.store import NEW, Store, is_idle
 from sandbox.errors import Conflict, NotFound
 
 
@@ -52,7 +52,7 @@ def _sweep_sandbox(store: Store, containers: Containers, sandbox: str) -> list[s
     """Remove a sandbox that was never finished; let one go on that was left frozen."""
     try:
         with store.holding(sandbox, wait=False):
-            if not store.recorded(sandbox) or not store.sandbox(sandbox).ready:
+            if is_idle(sandbox) or not store.recorded(sandbox) or not store.sandbox(sandbox).ready:
                 for path in remove(store, containers, sandbox):
                     removal.finish(path)
                 return [f"half-made sandbox {sandbox}"]
