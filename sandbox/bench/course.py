@@ -49,6 +49,7 @@ class Track:
     kernel: KernelFloor | str
     """The floor of namespaces, or why there is none."""
     watch: Stopwatch
+    say: Callable[[str], None]
 
 
 def run(
@@ -75,7 +76,7 @@ def run(
         used = manager.context.default_engine()
         kernel = stack.enter_context(kernel_floor.ready(folder))
         peers, absent = enter(stack, against, folder, content, say)
-        track = Track(manager, engine, used, folder, content, peers, kernel, Stopwatch())
+        track = Track(manager, engine, used, folder, content, peers, kernel, Stopwatch(), say)
         for number in range(rounds + 1):
             track.watch.round = number
             say(f"Round {number} of {rounds}." if number else "A round that does not count, to warm up.")
@@ -114,6 +115,7 @@ def set_up(folder: Path, files: int) -> Content:
 
 def _round(track: Track) -> None:
     content, watch, manager = track.content, track.watch, track.manager
+    started = time.monotonic()
     machine.measure(content.root, watch)
     if not isinstance(track.kernel, str):
         track.kernel.measure(machine.WHO, watch)
@@ -122,8 +124,11 @@ def _round(track: Track) -> None:
     targets.promotion(manager, box, content, track.folder / "keys", watch)
     manager.destroy(box)
     commands.measure(track.folder, track.used, watch)
+    track.say(f"  sandbox: {time.monotonic() - started:.0f} s")
     for peer in track.peers:
+        started = time.monotonic()
         _peer(peer, content, watch)
+        track.say(f"  {peer.name}: {time.monotonic() - started:.0f} s")
 
 
 def _peer(peer: ByHand, content: Content, watch: Stopwatch) -> None:
