@@ -34,8 +34,17 @@ def swift(tmp_path: Path) -> Iterator[Path]:
 def house(pytestconfig: pytest.Config, registry: Registry, swift: Path) -> Iterator[House]:
     engine = engine_names(pytestconfig)[0]
     image = {"native": "host"}.get(engine, "base")  # what is unpacked in no home, and so costs nothing to copy
+    yield from _house(registry, swift, engine, image)
+
+
+@pytest.fixture
+def docker_house(registry: Registry, swift: Path) -> Iterator[House]:
+    yield from _house(registry, swift, "docker", "base")
+
+
+def _house(registry: Registry, root: Path, engine: str, image: str) -> Iterator[House]:
     registry.engine(engine, image)
-    house = furnished(swift, engine, image)
+    house = furnished(root, engine, image)
     yield house
     for one in house("list", "--json").expect(0).json["sandboxes"]:
         house("destroy", one["sandbox"]).expect(0)
