@@ -33,6 +33,9 @@ _NAMESPACES = (
     | syscalls.CLONE_NEWCGROUP
 )
 _SCORE, _NEVER_KILLED = "/proc/self/oom_score_adj", -1000
+_GO_FIRST = "500"
+"""For commands, so that what fills the memory dies of it, and neither the keeper nor the first process of the sandbox,
+nor somebody else where the host has none left."""
 
 
 def keep(words: dict[str, Any], caller: int, directory: int, group: int) -> None:
@@ -78,7 +81,8 @@ class Keeper:
         def first() -> None:
             syscalls.die_with_parent(signal.SIGKILL)
             os.setsid()
-            self._unspare()
+            if self._spared:
+                _write(_SCORE, "0")
             housing.furnish(self._config, overlay)
             null = os.open("/dev/null", os.O_RDWR)
             for stream in (0, 1, 2):
@@ -89,12 +93,32 @@ class Keeper:
         if self.init == 0:
             _in_child(first, lambda says: os.write(telling, says))
         os.close(telling)
+        self._rehearse()
         with os.fdopen(told, "rb") as said:
             failure = said.read()
         if failure:
             raise RuntimeError(failure.decode(errors="replace"))
         # From now on every process that we fork is one of the sandbox's.
         syscalls.setns(self._handle, syscalls.CLONE_NEWPID)
+
+    def _rehearse(self) -> None:
+        """Go once through what a command takes of us, while the container starts.
+
+        The memory that we write to is the nursery's until then. Where the sandbox has used up all of its own later,
+        there would be none for us to copy it to, and the kernel would take us for it.
+        """
+        for _ in range(2):
+            ours, theirs = socket.socketpair()
+            messages.send(ours, {"process": {}})
+            messages.receive(theirs)
+            pid = os.fork()
+            if pid == 0:
+                os._exit(0)
+            handle = os.pidfd_open(pid)
+            self._commands[handle] = pid, theirs
+            select.select([handle], [], [])
+            self._ended(handle)
+            ours.close()
 
     def serve(self) -> None:
         """Answer whoever connects, until the container has ended."""
@@ -143,7 +167,7 @@ class Keeper:
         group, *streams = handles
 
         def command() -> None:
-            self._unspare()
+            _write(_SCORE, _GO_FIRST)
             os.setsid()
             syscalls.setns(self._handle, _NAMESPACES)
             inside = terminals.open_inside(streams[0]) if process["terminal"] else streams
@@ -158,11 +182,6 @@ class Keeper:
         if pid == 0:
             _in_child(command, lambda says: _tell(asked, b"fail " + says + b"\n"))
         return pid, handle
-
-    def _unspare(self) -> None:
-        """In a child: be killed for memory like everything else in the sandbox."""
-        if self._spared:
-            _write(_SCORE, "0")
 
     def _ended(self, handle: int) -> None:
         pid, asked = self._commands.pop(handle)
@@ -197,7 +216,7 @@ def _uid(asked: socket.socket) -> int:
 
 
 def _spare_us() -> bool:
-    """Whether the kernel lets us say that it must not kill us for memory; small as we are, we come last anyway."""
+    """Whether the kernel lets us say that it must not kill us for memory; else commands go before us anyway."""
     try:
         _write(_SCORE, str(_NEVER_KILLED))
     except PermissionError:  # root without CAP_SYS_RESOURCE, as in many containers

@@ -100,21 +100,23 @@ def config(rootfs: str, init: str, cgroup: str, limits: Limits, *, swap_is_count
         "hostname": "sandbox",
         "root": {"path": rootfs, "readonly": False},
         "process": process((INIT, "-P"), environment("/root", "root"), "/", (0, 0, ()), limits),
-        "mounts": _mounts(init),
+        "mounts": _mounts(init, limits),
         "linux": linux,
     }
 
 
-def _mounts(init: str) -> list[dict[str, Any]]:
+def _mounts(init: str, limits: Limits) -> list[dict[str, Any]]:
     def one(path: str, kind: str, *options: str, source: str | None = None) -> dict[str, Any]:
         return {"destination": path, "type": kind, "source": source or kind, "options": list(options)}
 
+    # Files in memory outlive who wrote them: they must never be all that the limit allows.
+    shared = max(1, min(64, limits.memory_mb // 2))
     closed = ("nosuid", "noexec", "nodev")
     return [
         one("/proc", "proc", *closed),
         one("/dev", "tmpfs", "nosuid", "strictatime", "mode=755", "size=1m"),
         one("/dev/pts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"),
-        one("/dev/shm", "tmpfs", *closed, "mode=1777", "size=64m", source="shm"),  # noqa: S108
+        one("/dev/shm", "tmpfs", *closed, "mode=1777", f"size={shared}m", source="shm"),  # noqa: S108
         one("/dev/mqueue", "mqueue", *closed),
         one("/sys", "sysfs", *closed, "ro"),
         one(INIT, "bind", "bind", "ro", "nosuid", "nodev", source=init),

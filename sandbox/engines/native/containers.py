@@ -58,6 +58,11 @@ class Containers:
             runtime.for_home(self._home_id, state.runtime), state.container, self._store.sandboxes / state.sandbox
         )
 
+    def make_room_to_enter(self, state: SandboxState) -> None:
+        """Have a command start where all memory is used up, too."""
+        if state.runtime == keepers.NAME:
+            limits.make_room_to_enter(self.group(state).path, state.origin.limits.memory_mb)
+
     def fresh(self, state: SandboxState) -> SandboxState:
         """The state for a start: with an empty upper layer and a name that no earlier container had."""
         mark = secrets.token_hex(4)

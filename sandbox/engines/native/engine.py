@@ -128,6 +128,7 @@ class NativeEngine:
             self._containers.way_in(state),
             self._containers.group(state),
         )
+        self._containers.make_room_to_enter(state)
         result = executing.run(venue, process, request)
         if not self._containers.alive(state):
             raise verdicts.died(state.sandbox)

@@ -6,10 +6,13 @@ Owns which file says what. Takes the resources as a bundle describes them.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from sandbox.engines.native import cgroups
 
+_ROOM = 8 << 20
 _KEEPERS = 1
 """Processes of ours in a sandbox's groups, on top of its own."""
 
@@ -28,6 +31,39 @@ def impose(path: str, resources: dict[str, Any]) -> list[str]:
             (group / file).write_text(text)
         join.append(str(group / "cgroup.procs"))
     return join
+
+
+def make_room_to_enter(path: str, memory_mb: int) -> None:
+    """Lift the memory limit of the groups at `path` a little as long as it is used up; to be called before a command.
+
+    A keeper is charged to it too: without room the kernel would take the keeper, or the first process, and with either
+    the sandbox. What fills the room is a command, which dies of it.
+    """
+    group = cgroups.MOUNT / "memory" / path.lstrip("/")
+    limit = memory_mb << 20
+    with suppress(
+        OSError
+    ):  # the group is gone, which whoever enters will find out, or what is held can't be taken back
+        used = int((group / "memory.usage_in_bytes").read_text())
+        is_full = used > limit - _ROOM and used - _of_files(group) > limit - _ROOM
+        wanted, now = limit + _ROOM if is_full else limit, int((group / "memory.limit_in_bytes").read_text())
+        if wanted != now:
+            _set_memory(group, wanted, grows=wanted > now)
+
+
+def _of_files(group: Path) -> int:
+    """Bytes that the kernel can drop where it needs them, since they are in files."""
+    lines = (line.split() for line in (group / "memory.stat").read_text().splitlines())
+    stat = {key: int(value) for key, value in lines}
+    return stat["inactive_file"] + stat["active_file"]
+
+
+def _set_memory(group: Path, limit: int, *, grows: bool) -> None:
+    files = [group / "memory.limit_in_bytes", group / "memory.memsw.limit_in_bytes"]
+    # Memory with swap may never be less than memory alone.
+    for file in reversed(files) if grows else files:
+        if file.exists():
+            file.write_text(str(limit))
 
 
 def _files(controller: str, resources: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -106,6 +106,7 @@ def test_a_command_is_confined_as_by_a_runtime(
     for place, _, options in ours["mounts"]:
         if place == "/":
             options.remove("nodev")  # ours alone: no device in a layer can be opened
+    assert (ours.pop("score"), theirs.pop("score")) == ([["500"], ["0"]], [["0"], ["0"]]), "our commands go first"
     theirs["devices"].pop("/dev/core", None)  # where the host shows its /proc/kcore
     assert ours.keys() == theirs.keys()
     for kind in ours:
@@ -200,6 +201,26 @@ def test_a_killed_nursery_is_replaced(boxes: Boxes, engine: NativeEngine) -> Non
     os.waitpid(process, 0)
     assert boxes.create().out("echo second") == b"second\n"
     assert first.out("echo first") == b"first\n", "keepers go on without it"
+
+
+def test_memory_that_nobody_gives_back_kills_commands_and_not_the_sandbox(boxes: Boxes) -> None:
+    """Files in memory stay when whoever wrote them was killed; the rest is taken by a process that waits."""
+    box = boxes.create(limits=Limits(cpus=1, memory_mb=40, pids=64))
+    hog = """
+import os, time
+while True:
+    if os.fork() == 0:
+        block = b"x" * (4 << 20)
+        time.sleep(100)
+    time.sleep(0.05)
+"""
+    box.engine.write(box.id, "/tmp/hog.py", hog.encode())
+    box.sh("dd if=/dev/zero of=/dev/shm/full bs=64k", timeout_s=60)
+    taken = box.sh("python3 /tmp/hog.py & sleep 2; exec python3 -c 'x = bytearray(60 << 20)'", timeout_s=30)
+    assert taken.limit == "memory"
+    for _ in range(3):
+        assert box.sh("echo alive", timeout_s=60).limit in (None, "memory")
+    assert [one.alive for one in boxes.engine.instances() if one.sandbox == box.id] == [True]
 
 
 def test_a_sandbox_full_of_processes_says_so(boxes: Boxes, home: Path) -> None:
