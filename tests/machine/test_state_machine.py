@@ -38,7 +38,7 @@ from tests.machine import model
 from tests.machine.model import Vote, World
 from tests.machine.stage import TARGETS, Stage, below, edited_policy
 
-EXAMPLES = int(os.environ.get("MACHINE_EXAMPLES", "100"))
+EXAMPLES = int(os.environ.get("MACHINE_EXAMPLES", "150"))
 """How many sequences; where it is set, they are other ones each time."""
 STEPS = 4
 """Few, and many sequences: what is attacked in ten ways is refused for nine reasons, and shows nothing."""
@@ -93,9 +93,9 @@ class Machine(RuleBasedStateMachine):
     def start(self, seed: int) -> None:
         self.seed, self.picked = seed, Counter[int]()
         dice = random.Random(seed)
-        scene = dice.choice(["signed", "signed", "taken back", "sealed"])
-        self.last = dice.sample(["plain", "hers", "both"], 3)
-        """In which order the changes are tried at the end: every sequence comes to the moment of truth."""
+        scene = dice.choice(["signed", "signed", "taken back", "taken back", "sealed"])
+        self.last = dice.sample(["plain", "hers", "both"], 2)
+        """What is tried at the end, in this order: every sequence comes to the moment of truth."""
         note(f"    {scene}; tried at the end: {', '.join(self.last)}")
         self.changes = self.stage.reset(scene)
         self.world = World()

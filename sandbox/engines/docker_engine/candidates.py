@@ -107,6 +107,10 @@ class _Comparison:
             return new
         if old is None or new._replace(content=old.content, size=info.size) != old:
             return self._through_sink(new, _pieces(content))
+        if info.size <= archive.CHUNK:
+            whole = content.read()
+            same = hashlib.sha256(whole).digest() == old.content
+            return old if same else self._through_sink(new, [whole])
         with tempfile.SpooledTemporaryFile(_SPOOL) as spool:  # most likely the base's own content, which nobody needs
             sha = hashlib.sha256()
             for piece in _pieces(content):

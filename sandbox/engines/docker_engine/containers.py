@@ -7,6 +7,7 @@ that root can end what it started as somebody else. No MKNOD, NET_RAW, SYS_CHROO
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -41,6 +42,18 @@ class Box:
     blueprint: Blueprint
 
 
+class _Recent(OrderedDict[str, Box]):
+    """The containers that were seen last, by sandbox; not more than a few."""
+
+    _MOST = 256
+
+    def __setitem__(self, sandbox: str, box: Box) -> None:
+        super().__setitem__(sandbox, box)
+        self.move_to_end(sandbox)
+        while len(self) > self._MOST:
+            self.popitem(last=False)
+
+
 class Containers:
     """The containers of one home."""
 
@@ -48,15 +61,21 @@ class Containers:
         self._connection = connection
         self._names = names
         self._locks = locks
+        self._recent = _Recent()
 
-    def create(self, sandbox: str, image: str, blueprint: Blueprint, *, name: str) -> str:
-        """A sandbox's container, running; its id. When it fails, nothing of it stays."""
+    def create(
+        self, sandbox: str, image: str, blueprint: Blueprint, *, name: str, architecture: str, touched: bool
+    ) -> None:
+        """A sandbox's container, running. When it fails, nothing of it stays.
+
+        `touched`: an agent has been at work in the image, so our own program may not be in it any more.
+        """
         api = self._connection.api
         if blueprint.network != "none" and all(item["Name"] != "bridge" for item in api.networks()):
             raise InputError(  # it would start all the same, without any
                 "This Docker Engine has no network for containers.", "Start dockerd without `--bridge=none`."
             )
-        limits, architecture = blueprint.allowance, self.architecture(image)
+        limits = blueprint.allowance
         host = api.create_host_config(
             init=True,
             cap_drop=["ALL"],
@@ -88,11 +107,14 @@ class Containers:
             host_config=host,
         )
         try:
-            self._start(made["Id"], architecture)
+            if touched:
+                self._mend_waiter(made["Id"], architecture)
+            api.start(made["Id"])
         except BaseException:
             self.remove(made["Id"])
             raise
-        return str(made["Id"])
+        if name == self._names.container(sandbox):  # else it has yet to take the place of another
+            self._recent[sandbox] = Box(made["Id"], True, 0, image, blueprint)
 
     def size(self, box: Box) -> int:
         """Bytes of the files that it wrote. Raises OverLimit where the engine can't follow them so deep."""
@@ -162,7 +184,19 @@ class Containers:
         box = self.find(sandbox)
         if not box.running:
             raise SandboxDied(f"The container of {sandbox} is not running.", "Roll it back or make another sandbox.")
+        self._recent[sandbox] = box
         return box
+
+    def recent(self, sandbox: str) -> Box:
+        """As `alive`, but perhaps as it was a while ago, without asking.
+
+        A container's id is never another's: one that was replaced or has died meanwhile is refused by the engine.
+        """
+        return self._recent.get(sandbox) or self.alive(sandbox)
+
+    def forget(self, sandbox: str) -> None:
+        """Ask the next time."""
+        self._recent.pop(sandbox, None)
 
     @contextmanager
     def frozen(self, box: Box) -> Iterator[None]:
@@ -180,6 +214,16 @@ class Containers:
         """Containers by label, dead ones too."""
         return list(self._connection.api.containers(all=True, filters=filters))
 
+    def retire(self, container: str, sandbox: str) -> None:
+        """End what runs in a container that is being replaced, and take its name from it."""
+        api = self._connection.api
+        try:
+            api.kill(container)
+        except docker_errors.APIError as error:
+            if error.status_code != 409:  # it does not run
+                raise
+        api.rename(container, self._names.retired(sandbox))
+
     def remove(self, container: str) -> bool:
         """Remove it with its volumes; whether there was one."""
         try:
@@ -191,19 +235,14 @@ class Containers:
                 raise
         return True
 
-    def architecture(self, image: str) -> str:
-        """Of an image, in Docker's words."""
-        return str((self._connection.image(image) or {}).get("Architecture", ""))
-
-    def _start(self, container: str, architecture: str) -> None:
-        """Start it, with the waiter in its place: an agent may have deleted that before a snapshot."""
+    def _mend_waiter(self, container: str, architecture: str) -> None:
+        """Put the waiter in its place: an agent may have deleted that before a snapshot."""
         api = self._connection.api
         program = waiter.program(architecture)
         if program is not None:
             found = self._connection.path_status(container, waiter.PATH)
             if found is None or (found["mode"], found["size"]) != (0o755, len(program)):
                 api.put_archive(container, "/", archive.file(waiter.PATH, program, 0o755) + archive.END)
-        api.start(container)
 
 
 def _box(says: dict[str, Any]) -> Box:

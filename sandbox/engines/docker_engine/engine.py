@@ -42,6 +42,7 @@ from sandbox.engines.docker_engine.library import DEFAULT, Library
 from sandbox.engines.docker_engine.locks import Locks
 from sandbox.engines.docker_engine.mapping import mapped
 from sandbox.engines.docker_engine.naming import Blueprint, Names
+from sandbox.engines.docker_engine.removals import Removals
 from sandbox.engines.docker_engine.snapshots import Snapshots
 from sandbox.errors import NotFound
 from sandbox.trees.entry import ROOT
@@ -70,7 +71,16 @@ class DockerEngine:
         self._files = Files(self._connection, self._containers)
         killer = Killer(self._connection, self._containers, self._locks)
         self._commands = Commands(self._connection, self._containers, killer)
-        self._snapshots = Snapshots(self._connection, self._names, self._locks, self._containers, self._layers)
+        self._removals = Removals()
+        self._snapshots = Snapshots(
+            self._connection,
+            self._names,
+            self._locks,
+            self._containers,
+            self._layers,
+            self._removals,
+            self._commands,
+        )
         self._leftovers = Leftovers(self._connection, self._names, self._locks, self._containers, self._layers)
 
     def doctor(self) -> list[Finding]:
@@ -84,9 +94,11 @@ class DockerEngine:
             blueprint = naming.blueprint(request, self._library.resolve(request.image))
             try:
                 with self._locks.hold(self._layers.lock(blueprint.base)):
-                    image = self._layers.ready(blueprint, request.placements)
+                    image, architecture = self._layers.ready(blueprint, request.placements)
                     faults.reached("docker.base-layer")
-                    self._containers.create(request.sandbox, image, blueprint, name=name)
+                    self._containers.create(
+                        request.sandbox, image, blueprint, name=name, architecture=architecture, touched=False
+                    )
             except BaseException:
                 self._layers.release(blueprint.base)
                 raise
@@ -162,6 +174,7 @@ class DockerEngine:
         """See Engine."""
         names = (self._names.container(sandbox), self._names.successor(sandbox))
         with mapped(), self._locks.hold(sandbox):
+            self._removals.finish(sandbox)
             for name in names:
                 self._remove(name)
             self._locks.forget(sandbox)
@@ -172,6 +185,8 @@ class DockerEngine:
         with mapped():
             for item in self._containers.listed(self._names.of_home("sandbox")):
                 labels = item["Labels"]
+                if naming.is_retired(item["Names"][0]):
+                    continue
                 blueprint = Blueprint.parse(labels[naming.BLUEPRINT])
                 alive = item["State"] in ("running", "paused")
                 if labels[naming.ID] not in found or alive:
@@ -203,6 +218,7 @@ class DockerEngine:
 
     def close(self) -> None:
         """See Engine."""
+        self._removals.close()
         self._connection.close()
         self._locks.close()
 

@@ -11,8 +11,9 @@ import contextlib
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from docker import errors as docker_errors
 
@@ -41,6 +42,10 @@ _INIT_PLACES = ("/sbin/docker-init", "/usr/sbin/docker-init")
 _ROOT = (None, "root", "0", "0:0", "root:root")
 
 
+class _Outdated(Exception):
+    """The container that was known of a sandbox is not there any more, or does not run: nothing was started."""
+
+
 @dataclass(slots=True)
 class _Run:
     """What is known of one exec while it runs."""
@@ -52,6 +57,8 @@ class _Run:
     unheard: list[tuple[str, bytes]] = field(default_factory=list)
     """Output that the caller has not been given yet."""
     started: bool = False
+    seen: dict[str, Any] = field(default_factory=dict)
+    """What the engine last said of it."""
     timed_out: bool = False
     cancelled: bool = False
 
@@ -93,7 +100,16 @@ class Commands:
             raise _death(request.sandbox) from error
 
     def _run(self, request: ExecRequest) -> ExecResult:
-        box = self._containers.alive(request.sandbox)
+        try:
+            return self._run_in(request, self._containers.recent(request.sandbox))
+        except _Outdated:
+            pass  # replaced by a rollback elsewhere, or dead: that is found out by asking
+        try:
+            return self._run_in(request, self._containers.alive(request.sandbox))
+        except _Outdated as error:
+            raise _death(request.sandbox) from error
+
+    def _run_in(self, request: ExecRequest, box: Box) -> ExecResult:
         watch = MemoryWatch(self._connection, box.id)
         started = time.monotonic()
         ways = list(_ways(request, box.blueprint.cwd))
@@ -118,17 +134,7 @@ class Commands:
 
     def _attempt(self, request: ExecRequest, box: Box, way: tuple[str, str], started: float) -> _Run:
         token = _marked(way[0])
-        made = self._connection.patiently(
-            lambda: self._connection.api.exec_create(
-                box.id,
-                [token, "-s", "--", *request.command],
-                stdin=request.stdin is not None,
-                environment=request.env,
-                workdir=way[1],
-                user=request.user or "0",
-            )
-        )
-        run = _Run(made["Id"], token)
+        run = _Run(self._made(request, box, token, way[1]), token)
         with self._started(run) as stream, _feeding(stream, request.stdin):
             try:
                 self._follow(request, box, run, stream, started)
@@ -137,6 +143,25 @@ class Commands:
                     self._killer.kill(request.sandbox, box, run.exec_id, run.token)
                 raise
         return run
+
+    def _made(self, request: ExecRequest, box: Box, token: str, cwd: str) -> str:
+        """The id of the exec, not yet started. Raises _Outdated."""
+        try:
+            made = self._connection.patiently(
+                lambda: self._connection.api.exec_create(
+                    box.id,
+                    [token, "-s", "--", *request.command],
+                    stdin=request.stdin is not None,
+                    environment=request.env,
+                    workdir=cwd,
+                    user=request.user or "0",
+                )
+            )
+        except docker_errors.APIError as error:
+            if error.status_code in (404, 409):
+                raise _Outdated(str(error.explanation)) from error
+            raise
+        return str(made["Id"])
 
     def _started(self, run: _Run) -> ExecStream:
         return self._connection.patiently(lambda: ExecStream(self._connection.api, run.exec_id))
@@ -165,7 +190,9 @@ class Commands:
 
     def _has_started(self, run: _Run) -> bool:
         """What the engine says of a refusal comes as output, too; and output may come before it knows of the start."""
-        run.started = run.started or bool(self._connection.api.exec_inspect(run.exec_id).get("Pid"))
+        if not run.started:
+            run.seen = self._connection.api.exec_inspect(run.exec_id)
+            run.started = bool(run.seen.get("Pid"))
         return run.started
 
     def _is_over(self, request: ExecRequest, run: _Run, started: float) -> bool:
@@ -174,7 +201,7 @@ class Commands:
         return run.killed
 
     def _result(self, request: ExecRequest, box: Box, run: _Run, started: float, watch: MemoryWatch) -> ExecResult:
-        code = exit_code(self._connection, run.exec_id)
+        code = exit_code(self._connection, run.exec_id, run.seen)
         if code >= 126 and not self._still_there(box, wait_s=_DEATH_S if code == KILLED and not run.killed else 0):
             raise _death(request.sandbox)
         return ExecResult(
@@ -249,16 +276,18 @@ def _death(sandbox: str) -> SandboxDied:
     )
 
 
-def exit_code(connection: Connection, exec_id: str) -> int:
-    """Of a command that has ended; its streams may end a moment before the engine has noted the code."""
-    until = time.monotonic() + _NOTED_S
-    while True:
-        says = connection.api.exec_inspect(exec_id)
-        if not says["Running"] and says["ExitCode"] is not None:
-            return int(says["ExitCode"])
+def exit_code(connection: Connection, exec_id: str, seen: Mapping[str, Any] | None = None) -> int:
+    """Of a command that has ended; its streams may end a moment before the engine has noted the code.
+
+    `seen` is what the engine said of it last: where that tells, it is not asked again.
+    """
+    until, says = time.monotonic() + _NOTED_S, seen or connection.api.exec_inspect(exec_id)
+    while says["Running"] or says["ExitCode"] is None:
         if time.monotonic() > until:
             raise EngineError("The Docker Engine does not say how the command ended.")
-        time.sleep(0.01)
+        time.sleep(0.002)
+        says = connection.api.exec_inspect(exec_id)
+    return int(says["ExitCode"])
 
 
 def not_started(says: str, cwd: str | None, user: str | None) -> SandboxError:

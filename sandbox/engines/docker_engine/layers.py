@@ -33,12 +33,11 @@ class Layers:
         """The lock that is held while a base layer is made, taken into use, or removed."""
         return f"base-{base}"
 
-    def ready(self, blueprint: Blueprint, placements: Sequence[Placement]) -> str:
-        """The base layer's image, made where it is missing. The caller holds its lock."""
+    def ready(self, blueprint: Blueprint, placements: Sequence[Placement]) -> tuple[str, str]:
+        """The base layer's image, made where it is missing, and its architecture. The caller holds its lock."""
         name = self._names.base(blueprint.base)
-        if self.find(name) is None:
-            self._make(blueprint, placements)
-        return name
+        found = self.find(name) or self._make(blueprint, placements)
+        return name, str(found.get("Architecture", ""))
 
     def find(self, image: str) -> dict[str, Any] | None:
         """What the engine knows of an image; None where there is none."""
@@ -88,7 +87,8 @@ class Layers:
         mine = self.listed(self._names.of_home("snapshot", base=base))
         return any(tag != "<none>:<none>" for item in mine for tag in item.get("RepoTags") or ())
 
-    def _make(self, blueprint: Blueprint, placements: Sequence[Placement]) -> None:
+    def _make(self, blueprint: Blueprint, placements: Sequence[Placement]) -> dict[str, Any]:
+        """Make it; what the engine knows of the image that it stands on, which has the same architecture."""
         api = self._connection.api
         image = self._connection.image(blueprint.image_id)
         if image is None:
@@ -104,6 +104,7 @@ class Layers:
             repository, _, tag = self._names.base(blueprint.base).rpartition(":")
             labels = self._names.labels("base", base=blueprint.base)
             api.commit(container, repository=repository, tag=tag, conf={"Labels": labels})
+        return image
 
 
 def _archive(architecture: str, cwd: str, placements: Sequence[Placement]) -> Iterator[bytes]:

@@ -51,6 +51,9 @@ class Leftovers:
 
     def _sandbox(self, item: dict[str, str], name: str, sandbox: str) -> Iterator[str]:
         """A half-made or frozen container, or one half of a rollback."""
+        if naming.is_retired(name):
+            self._containers.remove(item["Id"])
+            return
         with self._locks.hold_if_free(sandbox) as free:
             if not free:
                 return

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
@@ -28,6 +29,8 @@ OWNER = "sandbox.owner"
 """The engine object that a temporary container belongs to; dead ones' containers are swept."""
 DEFINITION = "sandbox.definition"
 """Digest of the definition that an image was built from."""
+
+_RETIRED = ".gone-"
 
 TEMPORARY = ("builder", "reader", "killer", "mender")
 
@@ -60,6 +63,11 @@ class Blueprint:
     def allowance(self) -> Limits:
         """The limits as the specification has them."""
         return Limits.model_validate(self.limits)
+
+
+def is_retired(container: str) -> bool:
+    """Whether a container of this name was replaced by a rollback and is about to be removed."""
+    return _RETIRED in container
 
 
 def blueprint(request: CreateRequest, image_id: str) -> Blueprint:
@@ -101,6 +109,10 @@ class Names:
     def successor(self, sandbox: str) -> str:
         """The container that takes a sandbox's place at the end of a rollback."""
         return f"{self.container(sandbox)}.next"
+
+    def retired(self, sandbox: str) -> str:
+        """A name for a container that a rollback has replaced, until it is removed."""
+        return f"{self.container(sandbox)}{_RETIRED}{secrets.token_hex(4)}"
 
     def snapshot(self, snapshot: str) -> str:
         """The image of a snapshot. Raises InputError for what can't be an id."""

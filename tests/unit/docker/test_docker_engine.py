@@ -17,7 +17,7 @@ import pytest
 from docker.utils import kwargs_from_env
 
 from sandbox import faults
-from sandbox.engines.base import CreateRequest, ExecRequest
+from sandbox.engines.base import CreateRequest, ExecRequest, RestoreRequest
 from sandbox.engines.docker_engine import DockerEngine, naming, waiter
 from sandbox.errors import InputError, NotFound, SandboxDied
 from sandbox.faults import FaultInjected
@@ -73,6 +73,50 @@ def test_a_rollback_that_dies_in_between_leaves_one_whole_sandbox(
     assert engine.sweep() == []
     box.rollback(snapshot)
     assert box.out("cat state") == b"before"
+
+
+def test_a_name_that_a_layer_takes_for_a_deletion_is_refused_without_a_find_to_look_for_it(boxes: Boxes) -> None:
+    box = boxes.create()
+    box.out("rm /usr/bin/find; : > .wh.README")
+    with pytest.raises(InputError, match=r"\.wh\.README"):
+        box.snapshot()
+    box.out("rm .wh.README")
+    box.rollback(box.snapshot())
+    assert box.out("cat README") == b"one\ntwo\n"
+
+
+def test_a_command_goes_to_the_sandbox_that_another_process_has_rolled_back(
+    boxes: Boxes, registry: Registry, engine: DockerEngine
+) -> None:
+    box = boxes.create()
+    box.out("printf before > state")
+    snapshot = box.snapshot()
+    box.out("printf later > state")
+    other = DockerEngine(home_id=engine._names.home, scratch=registry.homes["docker"] / "scratch")
+    other.restore(RestoreRequest(snapshot, box.id))
+    other.close()
+    assert box.out("cat state") == b"before"
+
+
+def test_what_a_rollback_has_replaced_is_removed_beside_it_or_swept(
+    boxes: Boxes, engine: DockerEngine, api: docker.APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ours() -> list[str]:
+        return [one["Names"][0] for one in api.containers(all=True, filters={"label": f"{naming.ID}={box.id}"})]
+
+    box = boxes.create()
+    snapshot = box.snapshot()
+    arm(monkeypatch, "docker.predecessor-gone")
+    with pytest.raises(FaultInjected):
+        box.rollback(snapshot)
+    monkeypatch.delenv("SANDBOX_FAULT")
+    assert len(ours()) == 2
+    assert [one.sandbox for one in engine.instances() if one.sandbox == box.id] == [box.id]
+    engine.sweep()
+    assert len(ours()) == 1
+    box.rollback(snapshot)
+    engine._removals.finish(box.id)
+    assert len(ours()) == 1
 
 
 def test_a_create_that_dies_leaves_no_layer(
