@@ -28,6 +28,8 @@ from tests.soak.worker import Orders, work
 SOAK_S = float(os.environ.get("SOAK_S", "20"))
 KILL_EVERY_S = 5.0
 PATIENCE_S = 120
+GROWTH_MB_PER_HOUR = 16
+"""Python's own objects do not grow at all (traced); the C heap and the journal's page cache do, a little."""
 LONG_S = 600
 """A slope of memory says something only when it was measured for so long."""
 
@@ -104,7 +106,7 @@ def test_nothing_is_left_nothing_is_lost_and_nothing_grows(
         assert more(held, "descriptors") <= 2, f"{engine}: {_told(held)}"
         assert more(held, "threads") <= 1, f"{engine}: {_told(held)}"
         if SOAK_S >= LONG_S:
-            assert growth_mb_per_hour(held) <= 8, f"{engine}: {_told(held)}"
+            assert growth_mb_per_hour(held) <= GROWTH_MB_PER_HOUR, f"{engine}: {_told(held)}"
     print(f"{crew.killed} killed; {_summary(crew)}")
 
 

@@ -75,8 +75,35 @@ class Containers:
             raise InputError(  # it would start all the same, without any
                 "This Docker Engine has no network for containers.", "Start dockerd without `--bridge=none`."
             )
+        made = api.create_container(
+            image,
+            name=name,
+            hostname="sandbox",
+            user="0",
+            entrypoint=waiter.command(architecture),
+            command=[],
+            working_dir="/",
+            environment=blueprint.env,
+            healthcheck={"test": ["NONE"]},
+            labels=self._names.labels(
+                "sandbox", id=sandbox, blueprint=blueprint.text(), base=blueprint.base, owner=self._locks.token()
+            ),
+            host_config=self._host_config(blueprint),
+        )
+        try:
+            if touched:
+                self._mend_waiter(made["Id"], architecture)
+            api.start(made["Id"])
+        except BaseException:
+            self.remove(made["Id"])
+            raise
+        if name == self._names.container(sandbox):  # else it has yet to take the place of another
+            self._recent[sandbox] = Box(made["Id"], True, 0, image, blueprint)
+
+    def _host_config(self, blueprint: Blueprint) -> dict[str, Any]:
+        """What a sandbox may do and use."""
         limits = blueprint.allowance
-        host = api.create_host_config(
+        host: dict[str, Any] = self._connection.api.create_host_config(
             init=True,
             cap_drop=["ALL"],
             cap_add=CAPABILITIES,
@@ -91,30 +118,7 @@ class Containers:
             log_config=LogConfig(type="none"),
         )
         host["MaskedPaths"] = list(HIDDEN_PATHS)  # more than engines hide by themselves; the SDK has no word for it
-        made = api.create_container(
-            image,
-            name=name,
-            hostname="sandbox",
-            user="0",
-            entrypoint=waiter.command(architecture),
-            command=[],
-            working_dir="/",
-            environment=blueprint.env,
-            healthcheck={"test": ["NONE"]},
-            labels=self._names.labels(
-                "sandbox", id=sandbox, blueprint=blueprint.text(), base=blueprint.base, owner=self._locks.token()
-            ),
-            host_config=host,
-        )
-        try:
-            if touched:
-                self._mend_waiter(made["Id"], architecture)
-            api.start(made["Id"])
-        except BaseException:
-            self.remove(made["Id"])
-            raise
-        if name == self._names.container(sandbox):  # else it has yet to take the place of another
-            self._recent[sandbox] = Box(made["Id"], True, 0, image, blueprint)
+        return host
 
     def size(self, box: Box) -> int:
         """Bytes of the files that it wrote. Raises OverLimit where the engine can't follow them so deep."""
