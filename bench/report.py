@@ -19,6 +19,7 @@ from sandbox.bench.outcome import BenchRecord, Goal, Peer
 HERE = Path(__file__).resolve().parent
 STEPS = (
     "create",
+    "create_warm",
     "exec",
     "snapshot_a",
     "snapshot_again",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sandbox.bench import commands, contender, crowd, filesystem, goals, kernel_floor, machine, product, targets
+from sandbox.bench import commands, contender, crowd, filesystem, goals, kernel_floor, machine, pool, product, targets
 from sandbox.bench.content import LEAST_FILES, Content, make
 from sandbox.bench.kernel_floor import KernelFloor
 from sandbox.bench.outcome import BenchRecord, Comparison, NotMeasured, Peer, Timing
@@ -34,6 +34,8 @@ from sandbox.manager import Manager
 from sandbox.wiring import EngineChoice
 
 POLICY = "signers"
+POOLED = ("native",)
+"""Engines that keep warm sandboxes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,8 @@ def run(
             track.watch.round = number
             say(f"Round {number} of {rounds}." if number else "A round that does not count, to warm up.")
             _round(track)
+        if used in POOLED:
+            pool.clear(folder, engine)
         found = crowd.measure(manager, content, size, rounds, say)
         record = BenchRecord(
             engine=used,
@@ -120,6 +124,8 @@ def _round(track: Track) -> None:
     if not isinstance(track.kernel, str):
         track.kernel.measure(machine.WHO, watch)
     targets.capture(track.folder, track.choice, content, watch)
+    if track.used in POOLED:
+        pool.measure(track.folder, track.choice, content, watch)
     box = contender.Course(product.Product(manager), content, watch, strict=True).run()
     targets.promotion(manager, box, content, track.folder / "keys", watch)
     manager.destroy(box)
@@ -147,7 +153,7 @@ def _figures(track: Track) -> dict[str, Any]:
     """The fields of the record that are medians of what the watch has."""
     watch, peers = track.watch, track.peers
     return {
-        "operations": _timings(watch, product.WHO, contender.STEPS | targets.STEPS),
+        "operations": _timings(watch, product.WHO, contender.STEPS | pool.STEPS | targets.STEPS),
         "memory_mib": _memory(watch, product.WHO),
         "commands": _timings(watch, commands.WHO, commands.COMMANDS),
         "floors": _timings(watch, machine.WHO, machine.FLOORS | kernel_floor.FLOORS),

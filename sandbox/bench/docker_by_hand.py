@@ -43,10 +43,10 @@ class DockerByHand:
     exact = False
     lacks: frozenset[str] = frozenset()
 
-    def __init__(self, client: docker.DockerClient, image: str) -> None:
+    def __init__(self, client: docker.DockerClient, image: str, repository: str) -> None:
         self._client = client
         self._image = image
-        self._repository = f"sandbox-bench/{fresh_id('r').removeprefix('r_').lower()}"
+        self._repository = repository
         self._containers: dict[str, Container] = {}
         self._snapshots: list[str] = []
 
@@ -57,8 +57,10 @@ class DockerByHand:
         _knock()
         client = docker.from_env(timeout=600)
         try:
-            with _imported(client, say) as image:
-                made = cls(client, image)
+            repository = f"sandbox-bench/{fresh_id('r').removeprefix('r_').lower()}"
+            say(f"Its images are named {repository}.")
+            with _imported(client, repository, say) as image:
+                made = cls(client, image, repository)
                 with made._holding(content):
                     yield made
         finally:
@@ -67,16 +69,17 @@ class DockerByHand:
     @contextmanager
     def _holding(self, content: Content) -> Iterator[None]:
         """The image with the tree in it: what sandboxes are made of from here on."""
-        box = str(self._started(self._image).id)
-        self._containers[box].put_archive("/", _archive(content))
-        self._image = self.snapshot(box)
-        self._snapshots.clear()  # it outlives the rounds
         try:
+            box = str(self._started(self._image).id)
+            self._containers[box].put_archive("/", _archive(content))
+            self._image = self.snapshot(box)
+            self._snapshots.clear()  # it outlives the rounds
             self.destroy(box)
             yield
         finally:
             self.forget()
-            self._client.images.remove(self._image, force=True)
+            if self._image.startswith(self._repository):
+                self._client.images.remove(self._image, force=True)
 
     def create(self) -> str:
         return str(self._started(self._image).id)
@@ -105,8 +108,8 @@ class DockerByHand:
 
     def snapshot(self, box: str) -> str:
         tag = fresh_id("s").lower()
+        self._snapshots.append(f"{self._repository}:{tag}")  # first: an interrupt may come in the commit
         self._containers[box].commit(repository=self._repository, tag=tag)
-        self._snapshots.append(f"{self._repository}:{tag}")
         return self._snapshots[-1]
 
     def rollback(self, box: str, snapshot: str) -> str:
@@ -171,10 +174,9 @@ def _knock() -> None:
 
 
 @contextmanager
-def _imported(client: docker.DockerClient, say: Callable[[str], None]) -> Iterator[str]:
+def _imported(client: docker.DockerClient, name: str, say: Callable[[str], None]) -> Iterator[str]:
     """The image under a name of our own, gone at the end; its layers may be shared with one that stays."""
     archive = images.rootfs(images.definitions()[_IMAGE], say)
-    name = f"sandbox-bench/{fresh_id('i').lower()}"
     api: Any = client.api  # the stubs leave this call without types
     with open(archive, "rb") as data:
         answer = api.import_image_from_data(data, repository=name, tag="base")

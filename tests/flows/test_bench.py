@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench import claims
-from sandbox.bench import commands, contender, kernel_floor, machine, targets
+from sandbox.bench import commands, contender, course, kernel_floor, machine, pool, targets
 from sandbox.bench.outcome import BenchRecord
 from tests.engines import Registry
 from tests.flows.scratch import left, play
@@ -45,7 +46,8 @@ def test_every_operation_is_measured_beside_floors_and_peers(
     assert document.pop("schema") == 1
     record = BenchRecord.model_validate(document)
     assert (record.engine, record.files, record.bytes, record.rounds) == (place[0], 100, 100 * 20_480, 1)
-    assert [one.name for one in record.operations] == [*contender.STEPS, *targets.STEPS]
+    warm = [*pool.STEPS] if place[0] in course.POOLED else []
+    assert [one.name for one in record.operations] == [*contender.STEPS, *warm, *targets.STEPS]
     assert [one.name for one in record.commands] == list(commands.COMMANDS)
     unmeasured = {name for one in record.not_measured for name in one.what.split(", ")}
     floors = [name for name in (*machine.FLOORS, *kernel_floor.FLOORS) if name not in unmeasured]
@@ -62,12 +64,13 @@ def test_every_operation_is_measured_beside_floors_and_peers(
     asked = set(PEERS[place[0]].split(","))
     measured = {peer.name for peer in record.peers}
     assert measured == asked
+    assert ("sandbox-bench/" in told) == ("docker-sdk" in asked)
     for peer in record.peers:
         assert (peer.failed, peer.lacks) == ((), ())
         assert [one.name for one in peer.operations] == list(contender.STEPS)
         assert [one.operation for one in record.comparisons if one.peer == peer.name] == list(contender.STEPS)
     assert left(folder, told.splitlines()) == []
-    assert traces("sandbox-bench/") == []
+    assert traces(*re.findall(r"sandbox-bench/\w+", told)) == []
 
 
 def test_an_unknown_tool_is_bad_input(folder: Path) -> None:
