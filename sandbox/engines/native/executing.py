@@ -26,10 +26,16 @@ _TICK_S = 0.05
 _DRAIN_BYTES = 1 << 21
 """More than a pipe holds: what the command wrote before its end is read, what its children write on is not."""
 _PAUSED_AT_MOST_S = 600.0
+_FULL_AT_MOST_S = 5.0
+"""What was killed counts as a process until the sandbox's first one has taken note, which may take a moment."""
 
 
 class Paused(Exception):
     """The sandbox is held still at the moment, for a snapshot; not an error, only a reason to ask again."""
+
+
+class Full(Exception):
+    """The sandbox has all the processes that it may have, at the moment."""
 
 
 @dataclass
@@ -133,7 +139,13 @@ def run(venue: Venue, process: dict[str, Any], request: ExecRequest) -> ExecResu
         except Paused:
             if time.monotonic() - started > _PAUSED_AT_MOST_S:
                 raise EngineError("The sandbox stays paused.", "Another operation on it may hang.") from None
-            time.sleep(_TICK_S)
+        except Full:
+            if time.monotonic() - started > _FULL_AT_MOST_S:
+                raise EngineError(
+                    "The sandbox has as many processes as its limit allows: no command can be started in it.",
+                    "End some of them, roll it back, or create one with a higher limit (pids).",
+                ) from None
+        time.sleep(_TICK_S)
 
 
 class _Command:
@@ -205,6 +217,8 @@ class _Command:
                 raise InputError(f"The user {self._request.user!r} can't be used in the sandbox.")
             case "paused":
                 raise Paused
+            case "full":
+                raise Full
             case "died":
                 raise verdicts.died(self._request.sandbox)
         raise EngineError(f"A command can't be run in the sandbox: {' '.join(says.split())}")

@@ -10,7 +10,7 @@ from typing import Literal
 
 from sandbox.errors import EngineError, EngineUnavailable, SandboxDied
 
-Verdict = Literal["not_found", "not_executable", "bad_cwd", "bad_user", "paused", "died", "broken"]
+Verdict = Literal["not_found", "not_executable", "bad_cwd", "bad_user", "paused", "full", "died", "broken"]
 
 _PHRASES: tuple[tuple[str, Verdict], ...] = (
     # crun, runc: the container's PID 1 or what is known of it is gone
@@ -18,6 +18,7 @@ _PHRASES: tuple[tuple[str, Verdict], ...] = (
     (r"setns\(pid=\d+, \w+\): No such process|container_linux.*process has already finished", "died"),
     (r"nsenter: failed to (open|unshare|set)|/proc/\d+/ns/\w+: no such file|error opening namespace", "died"),
     (r"paused container|is paused", "paused"),
+    (r"resource temporarily unavailable", "full"),
     (r"chdir to cwd|chdir `", "bad_cwd"),
     (r"setuid|setgid|setgroups|set[ug]id|unable to find user", "bad_user"),
     (r"executable file (.* )?not found in \$PATH", "not_found"),

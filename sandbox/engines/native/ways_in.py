@@ -22,7 +22,6 @@ from sandbox.engines.native import keepers, reaping, verdicts
 from sandbox.engines.native.cgroups import Group
 from sandbox.engines.native.runtime import Runtime, read_log
 from sandbox.engines.native.verdicts import Verdict
-from sandbox.errors import EngineError
 
 
 @dataclass(slots=True)
@@ -58,7 +57,7 @@ class WayIn(Protocol):
     """How commands get into one sandbox."""
 
     def enter(self, process: dict[str, Any], group: Group) -> Entered:
-        """Start `process` in `group`. Raises EngineError, FileNotFoundError where nothing is left of the sandbox."""
+        """Start `process` in `group`. Raises FileNotFoundError where nothing is left of the sandbox."""
 
 
 class ThroughKeeper:
@@ -122,10 +121,7 @@ class _Kept:
         _, step, number, says = lines[0]
         code, words = int(number), says.decode(errors="replace")
         if step == b"fork" and code == errno.EAGAIN:
-            raise EngineError(
-                "The sandbox has as many processes as its limit allows: no command can be started in it.",
-                "End some of them, roll it back, or create one with a higher limit (pids).",
-            )
+            return "full", words
         match step:
             case b"cwd":
                 return "bad_cwd", words
