@@ -54,6 +54,15 @@ class TargetList(Record):
     targets: tuple[dict[str, Any], ...]
 
 
+class PolicyUse(Record):
+    """One target that names a policy."""
+
+    target: str
+    in_force: bool
+    """The policy governs it as it is written."""
+    says: str
+
+
 class PolicyState(Record):
     """A policy as `policy check` reads it."""
 
@@ -61,6 +70,7 @@ class PolicyState(Record):
     digest: str
     quorum: int
     people: tuple[str, ...]
+    targets: tuple[PolicyUse, ...] = ()
     warnings: tuple[str, ...]
 
 

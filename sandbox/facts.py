@@ -36,6 +36,8 @@ class PartView:
     """Fingerprint of the key that signed it, `SHA256:…`; empty where its name was only given."""
     says: str = ""
     """Why its signature does not count, where it has one."""
+    part: str = ""
+    """The record of it; empty where there is none besides the session's own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,17 +35,16 @@ from sandbox.records import (
     StoredChange,
 )
 from sandbox.spec import Check, Limits, Network, TaskSpec
-from sandbox.upkeep import Upkeep
+from sandbox.upkeep import Upkeep, audit_verify, home_path
 from sandbox.wiring import EngineChoice, Wiring
 
 if TYPE_CHECKING:
     from sandbox.answers import DiffRecord
     from sandbox.engines.base import OnOutput
-    from sandbox.journal.verify import Verification
     from sandbox.lifecycle.events import OnEvent
     from sandbox.reviewing.review import Review
 
-__all__ = ["Box", "EngineChoice", "Manager"]
+__all__ = ["Box", "EngineChoice", "Manager", "audit_verify", "home_path"]
 
 Key = str | Path | None
 """An SSH key to sign with, private or public with an agent; None: nothing is signed."""
@@ -58,7 +57,6 @@ class Manager(Upkeep):
         self._home = home
         self._ledger = Ledger.open(home.journal)
         self._notary = Notary.open(home.keys)
-        self._signed = self._notary.check_start(self._ledger)
         self._owner = Owner(home)
         self._wiring = wiring = Wiring(home, config, engine, warm)
         self.context = Context(
@@ -72,6 +70,12 @@ class Manager(Upkeep):
             engine=wiring.engine,
             target=wiring.target,
         )
+        try:
+            self._signed = self._notary.check_start(self._ledger)
+            lifecycle.exports.check_start(self.context)
+        except BaseException:
+            self._ledger.close()
+            raise
 
     @classmethod
     def open(
@@ -101,12 +105,16 @@ class Manager(Upkeep):
             raise
         return manager
 
+    unexported: str = ""
+    """Why the exported audit log does not have the last entries, after `close`; the next promotion has to, first."""
+
     def close(self) -> None:
         """Give up what this process owns; sandboxes made by hand go on."""
         # Not compared with the start: a killed manager leaves entries that nobody vouches for yet.
         try:
             if self._ledger.edge().size != self._signed:
                 self._notary.checkpoint(self._ledger)
+                self.unexported = lifecycle.exports.late(self.context)
         finally:
             self._wiring.close()
             self._owner.release()
@@ -373,22 +381,6 @@ class Manager(Upkeep):
 
     def _with_change(self, record: RunRecord, change: StoredChange | None) -> RunRecord:
         return record.model_copy(update={"change": signoff.views.view(self.context, change)}) if change else record
-
-
-def audit_verify(
-    home: str | Path | None = None, *, log: str | Path | None = None, key: str | Path | None = None
-) -> Verification:
-    """Check the audit log of a home, or a copy of one; see `lifecycle.audits`. Opens nothing else of the home."""
-    return lifecycle.audits.verify_log(home_path(home), log=Path(log) if log else None, key=Path(key) if key else None)
-
-
-def home_path(home: str | Path | None) -> Path:
-    """The home that is meant: as given, SANDBOX_HOME, or the user data directory."""
-    if named := home or os.environ.get("SANDBOX_HOME"):
-        return Path(named).expanduser()
-    import platformdirs  # here, because a home that is named needs none of it
-
-    return platformdirs.user_data_path("sandbox")
 
 
 def _path(key: Key) -> Path | None:

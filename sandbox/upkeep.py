@@ -1,11 +1,14 @@
 """What the manager says of its house, and does to it: targets, policies, images, the log, what can go.
 
-Owns a part of the manager's verbs, so that neither file is too long to read. Must not be used by itself.
+Owns a part of the manager's verbs, so that neither file is too long to read, and what works without one: where a
+home is, and whether its log holds.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sandbox import lifecycle
@@ -14,7 +17,9 @@ from sandbox.spec import TargetSpec
 
 if TYPE_CHECKING:
     from sandbox.answers import DoctorRecord, DoneRecord, ImageList, PolicyState, TargetState
+    from sandbox.journal.verify import Verification
     from sandbox.lifecycle.context import Context
+    from sandbox.records import ChangeView
 
 
 class Upkeep:
@@ -36,6 +41,11 @@ class Upkeep:
     def policy_check(self, name: str) -> PolicyState:
         """A policy as it is read, with what is unwise about it."""
         return lifecycle.inquiries.policy_state(self.context, name)
+
+    def policy_propose(self, name: str, *, key: str | Path | None = None) -> ChangeView:
+        """Make a change of what the configuration says of a policy and is not in force; see `policy_check`."""
+        stored = lifecycle.policy_changes.propose(self.context, name, Path(key) if key else None)
+        return lifecycle.signoff.views.view(self.context, stored)
 
     def audit_log(self, after: int = 0) -> AuditLog:
         """Every step that was taken, oldest first; `after` is the `seq` of the last one already known."""
@@ -65,3 +75,19 @@ class Upkeep:
         """Make a defined image ready."""
         engine = self.context.engine(self.context.default_engine())
         engine.build_image(image, on_progress or (lambda _line: None))
+
+
+def audit_verify(
+    home: str | Path | None = None, *, log: str | Path | None = None, key: str | Path | None = None
+) -> Verification:
+    """Check the audit log of a home, or a copy of one; see `lifecycle.audits`. Opens nothing else of the home."""
+    return lifecycle.audits.verify_log(home_path(home), log=Path(log) if log else None, key=Path(key) if key else None)
+
+
+def home_path(home: str | Path | None) -> Path:
+    """The home that is meant: as given, SANDBOX_HOME, or the user data directory."""
+    if named := home or os.environ.get("SANDBOX_HOME"):
+        return Path(named).expanduser()
+    import platformdirs  # here, because a home that is named needs none of it
+
+    return platformdirs.user_data_path("sandbox")

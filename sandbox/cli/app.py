@@ -54,7 +54,11 @@ _GROUPS: tuple[tuple[str, str, tuple[tuple[str, Callable[..., Any], str], ...]],
         "The real systems that can be worked on.",
         (("list", house.target_list, exits(2)), ("check", house.target_check, exits(2))),
     ),
-    ("policy", "Who may sign what.", (("check", house.policy_check, exits(2)),)),
+    (
+        "policy",
+        "Who may sign what.",
+        (("check", house.policy_check, exits(2)), ("propose", house.policy_propose, exits(2, 3))),
+    ),
     (
         "audit",
         "The record of every step.",

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sandbox.cli.failures import DONE, FROZEN, UNAVAILABLE
-from sandbox.cli.options import Json
+from sandbox.cli.options import Json, SignedBy
 from sandbox.cli.promotions import told
 from sandbox.cli.session import Session, begin, tell
 from sandbox.cli.tables import pairs, size, table
@@ -63,9 +63,31 @@ def policy_check(
             ("quorum", f"{found.quorum} of {', '.join(found.people)}"),
             ("digest", found.digest),
         ),
+        *(f"target {use.target}: {use.says}" for use in found.targets),
         *(f"warning: {warning}" for warning in found.warnings),
     ]
     session.answer(found.document(), lines)
+
+
+def policy_propose(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="P", help="A policy.")],
+    key: SignedBy = None,
+    json: Json = False,
+) -> None:
+    """Make a change of an edited policy.
+
+    It is signed under the policy in force, and `promote` brings it into force. It changes no files of a target.
+    """
+    session = begin(ctx, json)
+    with session.manager() as manager:
+        view = manager.policy_propose(name, key=key)
+    targets = ", ".join(target.name for target in view.targets)
+    lines = [
+        f"Proposed {view.id} (digest {view.digest[:12]}): the policy {name} for {targets}.",
+        f"Next: `sandbox review {view.id}`.",
+    ]
+    session.answer(view.document(), lines)
 
 
 def image_list(ctx: typer.Context, json: Json = False) -> None:

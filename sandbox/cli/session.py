@@ -41,6 +41,8 @@ class Session:
             for line in manager.recovered:
                 tell(f"recovered: {line}")
             yield manager
+        if manager.unexported:
+            tell(f"not exported: {manager.unexported}")
 
     def answer(self, document: dict[str, Any], lines: Iterable[str]) -> None:
         """The command's answer: the document with --json, else the lines for a person."""

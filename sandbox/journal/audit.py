@@ -126,16 +126,17 @@ class Notary:
             return 0
         except ValueError as error:
             raise _suspicious(f"the newest checkpoint {self.newest} is false: {_first_line(error)}") from error
-        stored = ledger.edge()
-        if stored.size < edge.size:
-            raise _suspicious(f"it has {stored.size} entries, and {edge.size} were signed already")
-        for seq, leaf in ledger.hashes(after=edge.size, until=stored.size):
-            if seq != edge.size + 1:
-                raise _suspicious(f"the entry {edge.size + 1} is missing")
-            edge = edge.grown(leaf)
-        if edge != stored:
-            raise _suspicious("its entries do not follow on those that were signed")
+        _check_follows(ledger, edge, "")
         return signed.checkpoint.size
+
+    def check_follows(self, ledger: Ledger, signed: SignedCheckpoint, kept: str) -> None:
+        """Make sure that the journal goes on from a checkpoint that is `kept` elsewhere. Raises JournalError."""
+        try:
+            signed.check(sshsig.key_blob(self.public_key))
+            edge = signed.edge()
+        except ValueError as error:
+            raise _suspicious(f"the checkpoint in {kept} is not one of its: {_first_line(error)}") from error
+        _check_follows(ledger, edge, f" in {kept}")
 
     def export(self, ledger: Ledger, path: Path) -> SignedCheckpoint:
         """Write all entries and a fresh checkpoint as JSON lines to `path`, all or nothing (0600).
@@ -203,6 +204,18 @@ def _load_key(path: Path) -> tuple[Ed25519PrivateKey, str]:
             "Put it back from a backup; a new one can't vouch for the old log.",
         ) from error
     return private, sshsig.ed25519_line(private.public_key())
+
+
+def _check_follows(ledger: Ledger, edge: Edge, where: str) -> None:
+    stored = ledger.edge()
+    if stored.size < edge.size:
+        raise _suspicious(f"it has {stored.size} entries, and {edge.size} were signed already{where}")
+    for seq, leaf in ledger.hashes(after=edge.size, until=stored.size):
+        if seq != edge.size + 1:
+            raise _suspicious(f"the entry {edge.size + 1} is missing")
+        edge = edge.grown(leaf)
+    if edge != stored:
+        raise _suspicious(f"its entries do not follow on those that were signed{where}")
 
 
 def _suspicious(why: str) -> JournalError:

@@ -300,6 +300,7 @@ class Ledger:
                 yield self._connection
                 self._connection.execute("COMMIT")
             except BaseException:
+                self._told.clear()  # it may have seen what never came to be
                 # SQLite may have rolled back by itself (full disk); then there is nothing left to undo.
                 if self._connection.in_transaction:
                     with suppress(sqlite3.DatabaseError):

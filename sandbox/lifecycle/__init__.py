@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sandbox.lifecycle import (
         audits,
         events,
+        exports,
         frozen,
         housekeeping,
         inquiries,
@@ -20,17 +21,20 @@ if TYPE_CHECKING:
         interrupts,
         listing,
         parts,
+        policy_changes,
         promotion,
         recovery,
         restoring,
         runs,
         sealing,
         sessions,
+        signoff,
     )
 
 __all__ = [
     "audits",
     "events",
+    "exports",
     "frozen",
     "housekeeping",
     "inquiries",
@@ -38,12 +42,14 @@ __all__ = [
     "interrupts",
     "listing",
     "parts",
+    "policy_changes",
     "promotion",
     "recovery",
     "restoring",
     "runs",
     "sealing",
     "sessions",
+    "signoff",
 ]
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from sandbox.answers import DiffRecord, PolicyState, TargetState
+from collections.abc import Iterator
+
+from sandbox.answers import DiffRecord, PolicyState, PolicyUse, TargetState
 from sandbox.decide import policy_digest
 from sandbox.errors import InputError
 from sandbox.lifecycle import health
 from sandbox.lifecycle.context import Context
 from sandbox.lifecycle.differences import between, delta, differences
+from sandbox.lifecycle.signoff.policies import FIRST, standing
 
 
 def diff(ctx: Context, sandbox: str, since: str | None) -> DiffRecord:
@@ -70,5 +73,26 @@ def policy_state(ctx: Context, name: str) -> PolicyState:
         digest=policy_digest(policy),
         quorum=policy.quorum,
         people=tuple(policy.people),
+        targets=tuple(_uses(ctx, name)),
         warnings=tuple(warnings),
     )
+
+
+def _uses(ctx: Context, policy: str) -> Iterator[PolicyUse]:
+    """How each target that names the policy stands to it."""
+    for name in ctx.config.targets():
+        try:
+            spec = ctx.target(name).spec
+        except InputError:
+            continue  # what is wrong in it is told to whoever asks for it
+        if spec.policy != policy:
+            continue
+        stands = standing(ctx, spec)
+        if stands.pin is None:
+            says = "not yet: the first proposal brings it into force, unsigned, and the log says so"
+        elif stands.says:
+            says = f"EDITED, NOT SIGNED: {stands.says}"
+        else:
+            first = "accepted as the first" if stands.pin.by == FIRST else f"by {stands.pin.by}"
+            says = f"in force since {stands.pin.since:%Y-%m-%d %H:%M} UTC, {first}"
+        yield PolicyUse(target=name, in_force=stands.pin is not None and not stands.says, says=says)

@@ -86,7 +86,7 @@ def keep(ctx: Context, part: Part) -> None:
     """Store a part; durable on return."""
     ctx.ledger.put(
         PART, part.part, part, event=f"session.{part.verb}", actor=part.person, session=part.session,
-        signed=bool(part.signature),
+        statement=part.message.decode("utf-8"), signature=part.signature,
     )  # fmt: skip
     ctx.sat[part.session] = ctx.sat.get(part.session, False) or bool(part.signature)
 
@@ -206,9 +206,9 @@ def _view(ctx: Context, part: Part, asked: Mapping[str, Any], *, launched_: bool
     from sandbox.lifecycle.signoff import launching
 
     if not part.signature:
-        return PartView(part.person, part.verb, launched_)
+        return PartView(part.person, part.verb, launched_, part=part.part)
     key, says = launching.judge(part, ctx.home.id, asked, now())
-    return PartView(part.person, part.verb, launched_, key, says)
+    return PartView(part.person, part.verb, launched_, key, says, part.part)
 
 
 def _lineage(ctx: Context, sandbox: str, until: datetime) -> Iterator[tuple[SandboxRecord, list[Part], bool]]:

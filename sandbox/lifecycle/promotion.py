@@ -11,17 +11,21 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 
 from sandbox.clock import fresh_id, now
-from sandbox.decide import Ruling
+from sandbox.decide import Reason, Ruling, decide
 from sandbox.errors import Conflict, Drifted, Frozen, InputError, JournalError, Locked, NotFound, Refused, in_words
+from sandbox.facts import Facts
 from sandbox.faults import reached
-from sandbox.lifecycle import health, reserve, sealing
+from sandbox.lifecycle import exports, health, policy_changes, reserve, sealing
 from sandbox.lifecycle.context import CHANGE, PROMOTION, Context
 from sandbox.lifecycle.restoring import close_change, put_back
 from sandbox.lifecycle.sealing import Sealed, SealedTarget
+from sandbox.lifecycle.signoff import testimony
+from sandbox.lifecycle.signoff.policies import policy_of
 from sandbox.lifecycle.signoff.requests import load_request
-from sandbox.lifecycle.signoff.rulings import Observed, rule
+from sandbox.lifecycle.signoff.rulings import Observed, content, gather, rule
 from sandbox.records import PromotedTarget, PromotionRecord, StoredChange
 from sandbox.targets.base import ApplyRequest
+from sandbox.windows import closed
 
 
 def promote(ctx: Context, change: str) -> PromotionRecord:
@@ -32,6 +36,8 @@ def promote(ctx: Context, change: str) -> PromotionRecord:
     started = time.monotonic()
     stored = stored_change(ctx, change)
     name = fresh_id("prm")
+    if stored.kind == "policy":
+        return _promote_policy(ctx, stored, name, started)
     sealed = sealing.load(ctx, stored)
     for part in sealed.targets:
         sealed.blobs.verify(part.changes)
@@ -42,7 +48,8 @@ def promote(ctx: Context, change: str) -> PromotionRecord:
     with ExitStack() as leases:
         for part in sorted(parts, key=lambda part: part.identity):
             leases.enter_context(_leased(ctx, part))
-        last = rule(ctx, stored_change(ctx, change), sealed, _observe(ctx, sealed))
+        facts = gather(ctx, stored_change(ctx, change), sealed, _observe(ctx, sealed))
+        last = _ruled(ctx, facts)
         if not last.decision.allowed:
             return _refuse(ctx, name, stored, last, started)
         record = PromotionRecord(
@@ -54,7 +61,9 @@ def promote(ctx: Context, change: str) -> PromotionRecord:
             started_at=now(),
             owner=ctx.owner.name,
         )
-        ctx.ledger.put(PROMOTION, name, record, event="promotion.started", actor=ctx.launcher, change=change)
+        ctx.ledger.put(
+            PROMOTION, name, record, event="promotion.started", actor=ctx.launcher, **testimony.decided(facts)
+        )
         try:
             _prepare(ctx, record, sealed, parts)
             _take(ctx, record, stored)
@@ -67,6 +76,31 @@ def promote(ctx: Context, change: str) -> PromotionRecord:
                 return refused
             raise
         return _go_through(ctx, record, sealed, parts, started)
+
+
+def _promote_policy(ctx: Context, stored: StoredChange, name: str, started: float) -> PromotionRecord:
+    """The same rules, and nothing to lease, bake or put back: all of it is in the journal."""
+    facts = gather(ctx, stored, content(ctx, stored), {})
+    ruling = _ruled(ctx, facts)
+    if not ruling.decision.allowed:
+        return _refuse(ctx, name, stored, ruling, started)
+    try:
+        return policy_changes.promote(ctx, stored, name, facts, started)
+    except (Drifted, Refused) as error:
+        stale = isinstance(error, Conflict)
+        return _refuse(ctx, name, stored, Ruling((Reason(error.says, stale=stale),)), started)
+
+
+def _ruled(ctx: Context, facts: Facts) -> Ruling:
+    """The decision, and a no where the log can't be vouched for outside: that must be known before anything is
+    changed (G2)."""
+    ruling = decide(facts)
+    if ruling.decision.allowed:
+        try:
+            exports.preflight(ctx)
+        except JournalError as error:
+            return Ruling((Reason(f"{error.says} Nothing is promoted that is not exported."),))
+    return ruling
 
 
 def stored_change(ctx: Context, change: str) -> StoredChange:
@@ -162,7 +196,7 @@ def _go_through(
         health.bake([ctx.target(name).spec for name in names])
         ctx.ledger.note("promotion.baked", actor=ctx.launcher, subject=record.promotion)
         # Signed before it counts: a log that can't be vouched for commits nothing (G2, G3).
-        ctx.notary.checkpoint(ctx.ledger)
+        exports.vouch(ctx)
         for name in names:
             ctx.target(name).settle(ctx.home.promotion(record.promotion, name))
         reserve.release(ctx.home.promotion_folder(record.promotion))
@@ -218,9 +252,21 @@ def _set(
     return moved
 
 
+def _go_on(ctx: Context, parts: Sequence[SealedTarget]) -> None:
+    """Asked before each target, because the one before may have taken its time: nobody stopped it all, and no window
+    closed (E8). Raises Refused."""
+    if stop := ctx.config.manager().stop:
+        raise Refused(f"All promotions are stopped: {stop}")
+    for part in parts:
+        policy = policy_of(ctx, part.spec)
+        if window := closed(policy.deny if policy else (), now()):
+            raise Refused(f"{part.spec.name}: a time in which its policy denies promotions began: {window.reason}")
+
+
 def _apply_all(ctx: Context, record: PromotionRecord, sealed: Sealed, parts: Sequence[SealedTarget]) -> PromotionRecord:
     for part in parts:
         name = part.spec.name
+        _go_on(ctx, parts)
         record = _set(ctx, record, name, "applying")
         fingerprint = ctx.target(name).apply(_request(ctx, record, sealed, part), lambda step: reached(f"apply.{step}"))
         if fingerprint != part.delta.predicted:

@@ -5,6 +5,7 @@ Owns when a difference is worth proposing. A failed check is a result (`Outcome.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from sandbox.lifecycle.sealing import Sealed, SealedTarget
 from sandbox.lifecycle.signoff import policies
 from sandbox.lifecycle.signoff.requests import evidence_digest, expiry, make_request
 from sandbox.lifecycle.signoff.reviews import document as review_document
+from sandbox.lifecycle.signoff.testimony import proposed
 from sandbox.records import Evidence, Failure, Hazard, Rehearsal, SandboxRecord, StoredChange
 from sandbox.reviewing import hazards as suspicion
 from sandbox.spec import Check
@@ -143,15 +145,9 @@ def _request(
     )
     proof = evidence_digest(evidence, rehearsals, hazards)
     document = review_document(record, sealed, draft)
-    change = draft.model_copy(update={"request": make_request(ctx, sealed, draft, proof, document, session.digest)})
+    request = make_request(ctx, sealed, draft, proof, document, session.digest)
+    change = draft.model_copy(update={"request": hashlib.sha256(request).hexdigest()})
     ctx.ledger.put(
-        CHANGE,
-        change.id,
-        change,
-        event="change.proposed",
-        actor=ctx.launcher,
-        digest=change.digest,
-        request=change.request,
-        evidence=proof,
+        CHANGE, change.id, change, event="change.proposed", actor=ctx.launcher, **proposed(change, request, proof)
     )
     return change

@@ -10,7 +10,7 @@ import time
 from contextlib import ExitStack
 
 from sandbox.clock import fresh_id, now
-from sandbox.errors import Conflict, NotFound, in_words
+from sandbox.errors import Conflict, NotFound, Refused, in_words
 from sandbox.faults import reached
 from sandbox.lifecycle import health, reserve
 from sandbox.lifecycle.context import CHANGE, PROMOTION, Context
@@ -147,6 +147,12 @@ def take_back(ctx: Context, promotion: str) -> PromotionRecord:
         raise Conflict(
             f"The promotion {promotion} is {record.status}, not committed: there is nothing to take back.",
             "`sandbox promotions` shows how each ended.",
+        )
+    if ctx.ledger.get(CHANGE, record.change, StoredChange).kind == "policy":
+        ctx.ledger.note("restore.refused", actor=ctx.launcher, subject=promotion, says="a policy")
+        raise Refused(
+            f"The promotion {promotion} changed a policy, which is not taken back without signatures.",
+            "Put the old policy into its file again, and run `sandbox policy propose NAME`.",
         )
     with ExitStack() as leases:
         for part in sorted(record.targets, key=lambda part: part.name):

@@ -56,6 +56,10 @@ class Sealed:
         return SealedBlobs(self.directory)
 
     @property
+    def deltas(self) -> tuple[TargetDelta, ...]:
+        return tuple(target.delta for target in self.targets)
+
+    @property
     def empty(self) -> bool:
         """Nothing differs from any base."""
         return not any(target.changes for target in self.targets)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import rfc8785
@@ -24,6 +25,8 @@ from sandbox.records import StoredChange
 from sandbox.spec import PolicySpec, TargetSpec
 
 FIRST = "first"
+APPROVE_WITHIN_S = 86400.0
+"""For a change none of whose targets names a policy; nobody can approve it anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +151,11 @@ def pin(ctx: Context, spec: TargetSpec, policy: PolicySpec, by: str) -> PolicyPi
         since=now(),
         by=by,
     )
+
+
+def signing_time(found: Iterable[PolicySpec]) -> timedelta:
+    """How long people may sign a request under these policies."""
+    return timedelta(seconds=min((policy.approve_within_s for policy in found), default=APPROVE_WITHIN_S))
 
 
 def policy_text(policy: PolicySpec) -> str:

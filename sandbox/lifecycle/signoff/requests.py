@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import rfc8785
 
@@ -19,42 +19,52 @@ from sandbox.errors import Conflict
 from sandbox.faults import reached
 from sandbox.lifecycle.context import Context
 from sandbox.lifecycle.sealing import Sealed
-from sandbox.lifecycle.signoff.policies import policy_of
+from sandbox.lifecycle.signoff.policies import policy_of, signing_time
 from sandbox.lifecycle.signoff.signing import request_bytes
 from sandbox.records import Evidence, Hazard, Rehearsal, Request, RequestTarget, StoredChange
 
 REQUEST = "request.json"
 REVIEW = "review.txt"
-APPROVE_WITHIN_S = 86400.0
-"""For a change none of whose targets names a policy; nobody can approve it anyway."""
 
 
 def expiry(ctx: Context, sealed: Sealed, made_at: datetime) -> datetime:
     """Until when people may sign a request made at `made_at`: the shortest window of its policies."""
-    policies = [policy_of(ctx, part.spec) for part in sealed.targets]
-    windows = [policy.approve_within_s for policy in policies if policy]
-    return made_at + timedelta(seconds=min(windows, default=APPROVE_WITHIN_S))
+    found = [policy_of(ctx, part.spec) for part in sealed.targets]
+    return made_at + signing_time(policy for policy in found if policy)
 
 
 def make_request(
     ctx: Context, sealed: Sealed, draft: StoredChange, evidence: str, document: bytes, session: str
-) -> str:
-    """Write the review document and the request, durable; the SHA-256 of the request's exact bytes."""
+) -> bytes:
+    """Write the review document and the request, durable; the request's exact bytes."""
     policies = {part.spec.name: policy_of(ctx, part.spec) for part in sealed.targets}
+    targets = tuple(
+        RequestTarget(
+            name=part.spec.name,
+            identity=part.identity,
+            base=part.delta.base,
+            predicted=part.delta.predicted,
+            policy=part.spec.policy,
+            policy_digest=policy_digest(policy) if (policy := policies[part.spec.name]) else None,
+        )
+        for part in sealed.targets
+    )
+    return write_request(ctx, draft, targets, evidence, document, session)
+
+
+def write_request(
+    ctx: Context,
+    draft: StoredChange,
+    targets: tuple[RequestTarget, ...],
+    evidence: str,
+    document: bytes,
+    session: str,
+) -> bytes:
+    """The same for a change of any kind."""
     request = Request(
-        change=sealed.id,
-        digest=sealed.digest,
-        targets=tuple(
-            RequestTarget(
-                name=part.spec.name,
-                identity=part.identity,
-                base=part.delta.base,
-                predicted=part.delta.predicted,
-                policy=part.spec.policy,
-                policy_digest=policy_digest(policy) if (policy := policies[part.spec.name]) else None,
-            )
-            for part in sealed.targets
-        ),
+        change=draft.id,
+        digest=draft.digest,
+        targets=targets,
         evidence=evidence,
         review=hashlib.sha256(document).hexdigest(),
         launcher=draft.launcher,
@@ -66,10 +76,11 @@ def make_request(
         version=sandbox.__version__,
     )
     exact = request_bytes(request)
-    durable.write(sealed.directory / REVIEW, document)
-    durable.write(sealed.directory / REQUEST, exact)
+    directory = ctx.home.change(draft.id)
+    durable.write(directory / REVIEW, document)
+    durable.write(directory / REQUEST, exact)
     reached("request.made")
-    return hashlib.sha256(exact).hexdigest()
+    return exact
 
 
 def load_request(ctx: Context, change: str, recorded: str) -> tuple[Request, bytes]:

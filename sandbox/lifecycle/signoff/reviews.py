@@ -35,6 +35,6 @@ def show(ctx: Context, stored: StoredChange, *, full: bool = False) -> Review:
     """The document that people sign, with the verdict as of now around it; `full`: with no difference cut."""
     request, _ = load_request(ctx, stored.id, stored.request)
     signed = load_review(ctx, stored.id, request)
-    if full:
+    if full and stored.kind == "files":
         signed = document(ctx.sandbox(stored.sandbox), load(ctx, stored), stored, full=True)
     return review(view(ctx, stored), signed, now(), viewer=ctx.launcher)

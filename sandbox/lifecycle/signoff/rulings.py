@@ -13,9 +13,11 @@ import sandbox
 from sandbox.clock import now
 from sandbox.decide import Ruling, decide
 from sandbox.facts import Facts, Protected, TargetFacts
+from sandbox.lifecycle import policy_changes
 from sandbox.lifecycle.context import Context
-from sandbox.lifecycle.parts import session_of
-from sandbox.lifecycle.sealing import Sealed, SealedTarget
+from sandbox.lifecycle.parts import Session, session_of, session_of_proposal
+from sandbox.lifecycle.policy_changes import SealedPolicy
+from sandbox.lifecycle.sealing import Sealed, SealedTarget, load
 from sandbox.lifecycle.signoff.policies import standing
 from sandbox.lifecycle.signoff.requests import evidence_digest, load_request
 from sandbox.lifecycle.signoff.votes import judged
@@ -32,42 +34,73 @@ class Observed(NamedTuple):
     fingerprint: str
 
 
+Content = Sealed | SealedPolicy
+"""What a change holds, by its kind."""
+
+
+def content(ctx: Context, stored: StoredChange) -> Content:
+    """A sealed change of either kind, read anew. Raises Conflict where it is not what was sealed."""
+    return policy_changes.load(ctx, stored) if stored.kind == "policy" else load(ctx, stored)
+
+
 def rule(
     ctx: Context,
     stored: StoredChange,
-    sealed: Sealed,
+    sealed: Content,
     observed: Mapping[str, Observed] | None = None,
     votes: Sequence[VoteView] | None = None,
 ) -> Ruling:
-    """May the change be promoted now? `observed`: it is about to be applied, and this is how the targets are."""
+    """May the change be promoted now? See `gather`."""
+    return decide(gather(ctx, stored, sealed, observed, votes))
+
+
+def gather(
+    ctx: Context,
+    stored: StoredChange,
+    sealed: Content,
+    observed: Mapping[str, Observed] | None = None,
+    votes: Sequence[VoteView] | None = None,
+) -> Facts:
+    """All that a decision rests on now. `observed`: it is about to be applied, and this is how the targets are."""
     request, exact = load_request(ctx, stored.id, stored.request)
-    session = session_of(ctx, stored.sandbox, stored.created_at)
-    seen = observed or {}
-    return decide(
-        Facts(
-            request=request,
-            request_digest=hashlib.sha256(exact).hexdigest(),
-            recorded_request_digest=stored.request,
-            change_digest=sealed.digest,
-            evidence_digest=evidence_digest(stored.evidence, stored.rehearsals, stored.hazards),
-            status=stored.status,
-            launcher=stored.launcher,
-            targets=tuple(_facts(ctx, part, seen.get(part.spec.name)) for part in sealed.targets),
-            hazards=stored.hazards,
-            evidence=stored.evidence,
-            rehearsals=stored.rehearsals,
-            votes=tuple(judged(ctx, stored) if votes is None else votes),
-            nonce_spent=ctx.ledger.is_spent(request.nonce),
-            version=sandbox.__version__,
-            now=now(),
-            last_entry_at=ctx.ledger.latest_at(),
-            parts=session.parts,
-            participants=session.participants(stored.launcher),
-            session_digest=session.digest,
-            stopped=ctx.config.manager().stop or "",
-            applying=observed is not None,
-        )
+    session = _session(ctx, stored, sealed)
+    return Facts(
+        request=request,
+        request_digest=hashlib.sha256(exact).hexdigest(),
+        recorded_request_digest=stored.request,
+        change_digest=sealed.digest,
+        evidence_digest=evidence_digest(stored.evidence, stored.rehearsals, stored.hazards),
+        status=stored.status,
+        launcher=stored.launcher,
+        targets=_targets(ctx, sealed, observed),
+        hazards=stored.hazards,
+        evidence=stored.evidence,
+        rehearsals=stored.rehearsals,
+        votes=tuple(judged(ctx, stored) if votes is None else votes),
+        nonce_spent=ctx.ledger.is_spent(request.nonce),
+        version=sandbox.__version__,
+        now=now(),
+        last_entry_at=ctx.ledger.latest_at(),
+        parts=session.parts,
+        participants=session.participants(stored.launcher),
+        session_digest=session.digest,
+        stopped=ctx.config.manager().stop or "",
+        applying=observed is not None,
     )
+
+
+def _session(ctx: Context, stored: StoredChange, sealed: Content) -> Session:
+    if stored.kind == "policy":
+        return session_of_proposal(ctx, stored.id, stored.launcher, {"digest": sealed.digest})
+    return session_of(ctx, stored.sandbox, stored.created_at)
+
+
+def _targets(ctx: Context, sealed: Content, observed: Mapping[str, Observed] | None) -> tuple[TargetFacts, ...]:
+    if isinstance(sealed, SealedPolicy):
+        applying = observed is not None
+        return tuple(policy_changes.facts(ctx, move, applying=applying) for move in sealed.moves)
+    seen = observed or {}
+    return tuple(_facts(ctx, part, seen.get(part.spec.name)) for part in sealed.targets)
 
 
 def _facts(ctx: Context, part: SealedTarget, observed: Observed | None) -> TargetFacts:

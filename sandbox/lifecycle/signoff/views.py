@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from sandbox.errors import SandboxError
 from sandbox.lifecycle.context import CHANGE, Context
-from sandbox.lifecycle.sealing import load
-from sandbox.lifecycle.signoff.rulings import rule
+from sandbox.lifecycle.signoff.rulings import content, rule
 from sandbox.lifecycle.signoff.votes import judged
 from sandbox.records import ChangeView, Decision, StoredChange, TargetDelta, VoteView
 
 
 def view(ctx: Context, stored: StoredChange) -> ChangeView:
     """The change as it stands now. Raises Conflict where its files are not what was sealed."""
-    sealed = load(ctx, stored)
+    sealed = content(ctx, stored)
     votes = judged(ctx, stored)
     decision = rule(ctx, stored, sealed, votes=votes).decision
-    return shown(stored, tuple(part.delta for part in sealed.targets), votes, decision)
+    return shown(stored, sealed.deltas, votes, decision)
 
 
 def shown(

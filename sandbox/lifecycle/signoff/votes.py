@@ -5,18 +5,16 @@ Owns what a vote needs before it is kept. Whether it counts is judged anew each 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from sandbox.clock import fresh_id, now
 from sandbox.errors import Conflict, InputError, Refused
 from sandbox.lifecycle.context import CHANGE, VOTE, Context
-from sandbox.lifecycle.signoff import signing
-from sandbox.lifecycle.signoff.policies import policies_of
+from sandbox.lifecycle.signoff import signing, testimony
+from sandbox.lifecycle.signoff.policies import policies_of, refuse_unsigned_edits
 from sandbox.lifecycle.signoff.requests import load_request
 from sandbox.records import StoredChange, Vote, VoteView
-from sandbox.spec import PolicySpec
 
 SHORT_DIGEST = 12
 """Hex digits of a change's digest that a person has to give at least."""
@@ -32,11 +30,9 @@ def vote(
     reason: str = "",
 ) -> VoteView:
     """Sign and keep a vote. Raises Refused where it would not count, Conflict where the change is closed."""
-    if stored.status != "open":
-        raise Conflict(f"The change {stored.id} is {stored.status}: it takes no more votes.")
+    _refuse_at_once(ctx, stored, person, decision)
     request, exact = load_request(ctx, stored.id, stored.request)
     policies = policies_of(ctx, stored)
-    _refuse_strangers(stored, policies, person)
     signed_at = now()
     message = signing.vote_message(exact, person=person, decision=decision, reason=reason, signed_at=signed_at)
     cast = Vote(
@@ -60,10 +56,7 @@ def vote(
         cast,
         event=f"vote.{decision}",
         actor=person,
-        change=stored.id,
-        request=stored.request,
-        key=view.key,
-        reason=reason,
+        **testimony.voted(cast, view.key),
     )
     if decision == "reject":
         closed = stored.model_copy(update={"status": "rejected"})
@@ -72,15 +65,26 @@ def vote(
     return view
 
 
-def _refuse_strangers(stored: StoredChange, policies: Sequence[PolicySpec], person: str) -> None:
-    """Before a key is touched: who is in no policy can't sign."""
-    if any(person in policy.people for policy in policies):
-        return
-    names = sorted({name for policy in policies for name in policy.people})
-    raise Refused(
-        f"No policy of the targets of {stored.id} names {person!r}.",
-        f"The policies name {', '.join(names)}." if names else "Give the target a policy that can be read.",
-    )
+def _refuse_at_once(ctx: Context, stored: StoredChange, person: str, decision: str) -> None:
+    """Before a key is touched: what no signature helps against. Each attempt is in the log (G5)."""
+
+    def refused(error: Conflict | Refused) -> Conflict | Refused:
+        ctx.ledger.note("vote.refused", actor=person, subject=stored.id, decision=decision, says=error.says)
+        return error
+
+    if stored.status != "open":
+        raise refused(Conflict(f"The change {stored.id} is {stored.status}: it takes no more votes."))
+    policies = policies_of(ctx, stored)
+    if not any(person in policy.people for policy in policies):
+        names = sorted({name for policy in policies for name in policy.people})
+        raise refused(
+            Refused(
+                f"No policy of the targets of {stored.id} names {person!r}.",
+                f"The policies name {', '.join(names)}." if names else "Give the target a policy that can be read.",
+            )
+        )
+    if stored.kind == "files" and decision == "approve":
+        refuse_unsigned_edits(ctx, [delta.name for delta in stored.targets], decision)
 
 
 def same_digest(stored: StoredChange, short: str) -> None:
