@@ -53,9 +53,14 @@ class Config:
         """The policy of `policies/NAME.yaml`; raises as `target` does."""
         return self._spec(PolicySpec, name)
 
+    @property
+    def manager_file(self) -> Path:
+        """Where the file about the manager itself is, or would be."""
+        return self.directory / "manager.yaml"
+
     def manager(self) -> ManagerSpec:
         """What `manager.yaml` says of the manager itself; all defaults where there is none. Raises ConfigError."""
-        path = self.directory / "manager.yaml"
+        path = self.manager_file
         if not path.exists():
             return ManagerSpec()
         return _parsed(ManagerSpec, "manager's configuration", path, self._read(path, "file", "manager"), {})

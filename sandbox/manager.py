@@ -72,7 +72,8 @@ class Manager(Upkeep):
         )
         try:
             self._signed = self._notary.check_start(self._ledger)
-            lifecycle.exports.check_start(self.context)
+            if config.manager_file.exists():  # else there is nothing to load more for
+                lifecycle.exports.check_start(self.context)
         except BaseException:
             self._ledger.close()
             raise
@@ -114,7 +115,8 @@ class Manager(Upkeep):
         try:
             if self._ledger.edge().size != self._signed:
                 self._notary.checkpoint(self._ledger)
-                self.unexported = lifecycle.exports.late(self.context)
+                if self.context.config.manager_file.exists():
+                    self.unexported = lifecycle.exports.late(self.context)
         finally:
             self._wiring.close()
             self._owner.release()

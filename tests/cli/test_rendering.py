@@ -105,7 +105,7 @@ def test_help_lists_exit_codes_in_order() -> None:
 def test_what_froze_is_said_with_its_steps_in_order() -> None:
     targets = (PromotedTarget(name="web", status="frozen", kept_aside=("/home/x",)),)
     record = promotion(status="frozen", targets=targets, manual_steps=("stop it", "copy it"))
-    lines = list(promotions._told(record))
+    lines = list(promotions.told(record))
     assert lines[0].startswith("FROZEN")
     assert lines[-2:] == ["  1. stop it", "  2. copy it"]
     assert "    what others wrote there is kept in /home/x" in lines
