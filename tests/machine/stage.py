@@ -32,8 +32,8 @@ SCRIPTS = {
     "both": "mkdir app/conf; echo y > app/conf/limits; echo 4 > web/app.py; rm web/data/rows.txt",
 }
 LAUNCHERS = {"plain": "dave", "hers": "alice", "both": "dave"}
-SCENES = ("sealed", "signed", "taken back")
-"""The changes have just been sealed; bob and carol have signed each; `plain` was promoted and restored, too."""
+SCENES = {"half signed": ("bob",), "signed": ("bob", "carol"), "taken back": ("bob", "carol")}
+"""Who has signed each of the changes; in the last one `plain` was promoted and restored, too."""
 ROLES = {"both": {"app": ("security",)}}
 POLICIES: dict[str, Policy] = {
     "app": {
@@ -80,10 +80,11 @@ class Stage:
         self.predicted = {name: self._performed(name) for name in SCRIPTS}
         shutil.rmtree(self.house.home / "engines")  # nothing here runs a sandbox again, and it is large
         shutil.copytree(self.house.root / "production", self.house.root / "production.saved", symlinks=True)
-        self._save("sealed")
         for change in self._changes.values():
-            for person in ("bob", "carol"):
-                self.approve(change, person, f"{person}-1")
+            self.approve(change, "bob", "bob-1")
+        self._save("half signed")
+        for change in self._changes.values():
+            self.approve(change, "carol", "carol-1")
         self._save("signed")
         with self.manager() as manager:
             manager.restore(manager.promote(self._changes["plain"].id).promotion)
@@ -129,9 +130,8 @@ class Stage:
         self.policies, self.named = copy.deepcopy(POLICIES), {target: target for target in TARGETS}
         self._write_config()
         changes = copy.deepcopy(self._changes)
-        if scene != "sealed":
-            for change in changes.values():
-                change.votes = [Vote(one, f"{one}-1", "approve", timedelta()) for one in ("bob", "carol")]
+        for change in changes.values():
+            change.votes = [Vote(one, f"{one}-1", "approve", timedelta()) for one in SCENES[scene]]
         if scene == "taken back":
             changes["plain"].closed = "it was promoted before"
         return changes
@@ -232,11 +232,9 @@ class Stage:
             database.execute("DELETE FROM nonces")
         database.close()
 
-    def sealed_files(self, change: Change) -> list[Path]:
-        """What was sealed, and the request over it."""
-        root = self.house.home / "changes" / change.id
-        blobs, changes = sorted((root / "blobs").iterdir()), sorted(root.glob("*.changes"))
-        return [*blobs, *changes, root / "seal.json", root / "request.json"]
+    def sealed_file(self, change: Change, pattern: str) -> Path:
+        """A file of what was sealed, or of the request over it."""
+        return min((self.house.home / "changes" / change.id).glob(pattern))
 
     def set_policy(self, name: str, policy: Policy | None) -> None:
         """Write a policy, or something that can't be read."""
