@@ -47,9 +47,11 @@ class Upkeep:
         stored = lifecycle.policy_changes.propose(self.context, name, Path(key) if key else None)
         return lifecycle.signoff.views.view(self.context, stored)
 
-    def audit_log(self, after: int = 0) -> AuditLog:
-        """Every step that was taken, oldest first; `after` is the `seq` of the last one already known."""
-        return AuditLog(entries=tuple(self.context.ledger.entries(after)))
+    def audit_log(self, after: int = 0, *, change: str | None = None) -> AuditLog:
+        """Every step that was taken, oldest first; `after` is the `seq` of the last one already known. `change`: only
+        what is about this change: its session, votes, promotions."""
+        entries = self.context.ledger.entries(after)
+        return AuditLog(entries=tuple(lifecycle.audits.about(self.context, change, entries) if change else entries))
 
     def recover(self) -> DoneRecord:
         """Finish or put back what killed managers left, remove what no record knows, and see what people put back."""
@@ -78,10 +80,15 @@ class Upkeep:
 
 
 def audit_verify(
-    home: str | Path | None = None, *, log: str | Path | None = None, key: str | Path | None = None
+    home: str | Path | None = None,
+    *,
+    log: str | Path | None = None,
+    key: str | Path | None = None,
+    checkpoint: str | Path | None = None,
 ) -> Verification:
     """Check the audit log of a home, or a copy of one; see `lifecycle.audits`. Opens nothing else of the home."""
-    return lifecycle.audits.verify_log(home_path(home), log=Path(log) if log else None, key=Path(key) if key else None)
+    named = (Path(one) if one else None for one in (log, key, checkpoint))
+    return lifecycle.audits.verify_log(home_path(home), **dict(zip(("log", "key", "checkpoint"), named, strict=True)))
 
 
 def home_path(home: str | Path | None) -> Path:

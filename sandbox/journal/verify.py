@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -32,9 +32,19 @@ class Finding(Record):
     """One thing that is wrong with a log."""
 
     kind: Literal[
-        "edited", "dropped", "inserted", "reordered", "truncated", "rewritten", "forged", "unsigned", "record"
+        "edited",
+        "dropped",
+        "inserted",
+        "reordered",
+        "truncated",
+        "rewritten",
+        "forged",
+        "unsigned",
+        "record",
+        "approval",
     ]
-    """`record`: a stored record is not the one that its last entry tells of."""
+    """`record`: a stored record is not the one that its last entry tells of. `approval`: something was put into effect
+    without one that covers it."""
     says: str
     seq: int | None = None
     """The entry, or the first of them, where it is known."""
@@ -104,7 +114,7 @@ def verify(log: Path, public_key: str, witness: Path | None = None) -> Verificat
             is_database = file.read(len(_SQLITE)) == _SQLITE
         read = _read_database(log) if is_database else _read_export(log)
         if witness is not None:
-            read.checkpoints.append(witness.read_bytes())
+            read.checkpoints += [line for line in witness.read_bytes().splitlines() if line][-1:]
     except OSError as error:
         raise InputError(f"{error.filename} can't be read: {error.strerror}.") from error
     except ValueError as error:
@@ -119,6 +129,25 @@ def verify(log: Path, public_key: str, witness: Path | None = None) -> Verificat
     signed = max((one.checkpoint.size for one in checkpoints), default=0)
     unique = tuple(dict.fromkeys(findings))
     return Verification(entries=len(read.leaves), signed=min(signed, len(read.leaves)), findings=unique)
+
+
+def entries_of(log: Path) -> Iterator[AuditEntry]:
+    """The entries of a journal or an export that can be read, as they are; whether they hold is for `verify`."""
+    with log.open("rb") as file:
+        is_database = file.read(len(_SQLITE)) == _SQLITE
+    for body in _database_bodies(log) if is_database else _export_bodies(log):
+        with suppress(ValidationError):
+            yield AuditEntry.model_validate_json(body)
+
+
+def _export_bodies(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        yield from (line for line in file if not line.startswith(_CHECKPOINT))
+
+
+def _database_bodies(path: Path) -> Iterator[bytes]:
+    with closing(connect_to_read(path)) as database, explained(path):
+        yield from (_bytes(body) for (body,) in database.execute("SELECT body FROM audit ORDER BY seq"))
 
 
 # --- reading --------------------------------------------------------------------------------------------

@@ -248,7 +248,10 @@ def _set(
             )
         }
     )
-    ctx.ledger.put(PROMOTION, record.promotion, moved, event=f"promotion.{status}", actor=ctx.launcher, target=name)
+    told = {"fingerprint": fingerprint} if fingerprint else {}
+    ctx.ledger.put(
+        PROMOTION, record.promotion, moved, event=f"promotion.{status}", actor=ctx.launcher, target=name, **told
+    )
     return moved
 
 

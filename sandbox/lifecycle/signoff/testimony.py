@@ -54,6 +54,7 @@ def voted(vote: Vote, key: str) -> dict[str, Any]:
 def decided(facts: Facts) -> dict[str, Any]:
     """Of a decision to go ahead: what it rested on besides the request and its votes."""
     return {
+        "at": facts.now.isoformat(),
         "change": facts.request.change,
         "request": facts.request_digest,
         "digest": facts.change_digest,
