@@ -29,7 +29,7 @@ os.mkdir("directory-" + nasty)
 sys.stdout.write("out " + nasty + "\\n")
 sys.stderr.write("err " + nasty + "\\n")
 """
-STYLES = re.compile(r"\x1b\[(?:[0-9;]*m|\?25[lh]|1A)|\r(?:\x1b\[2K|\n)")
+STYLES = re.compile(r"\x1b\[(?:[0-9;]*m|\?25[lh])|\r?(?:\x1b\[1A\x1b\[2K)+|\r(?:\x1b\[2K|\n)")
 """What the product itself writes to a terminal: colours, the cursor hidden and shown, its own status line redrawn."""
 
 
