@@ -7,7 +7,6 @@ The agent never reaches it: the bytes come from a snapshot, which is one instant
 from __future__ import annotations
 
 import hashlib
-import json
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,7 +131,7 @@ def load(ctx: Context, stored: StoredChange) -> Sealed:
         targets.append(SealedTarget(spec, kept.identity, base, changes, delta(spec, kept.identity, base, changes)))
     seal_bytes = _seal_bytes([(target.delta, changes_digest(target.changes)) for target in targets])
     digest = hashlib.sha256(seal_bytes).hexdigest()
-    if digest != stored.digest or json.loads(seal_bytes) != json.loads((directory / SEAL).read_bytes()):
+    if digest != stored.digest or seal_bytes != (directory / SEAL).read_bytes():
         raise Conflict(
             f"The sealed change {stored.id} is not what was sealed: its digest is {digest[:12]}, not "
             f"{stored.digest[:12]}.",
