@@ -49,14 +49,14 @@ def check(notary: Notary, ledger: Ledger, path: Path) -> None:
     """Make sure that the journal goes on from the copy; one that is not there yet says nothing. Raises JournalError."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            last, _ = _newest(handle, path)
+        finally:
+            os.close(handle)
     except FileNotFoundError:
         return
     except OSError as error:
         raise _unwritable(path, error) from error
-    try:
-        last, _ = _newest(handle, path)
-    finally:
-        os.close(handle)
     if last is not None:
         notary.check_follows(ledger, last, str(path))
 

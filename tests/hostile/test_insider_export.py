@@ -68,6 +68,14 @@ def test_g2_what_can_not_be_exported_is_not_promoted(house: House, copy: Path) -
     house.promote(change).expect(0)
 
 
+def test_a_directory_is_no_place_for_an_export_and_that_is_said(house: House, copy: Path) -> None:
+    manager(house, audit_export=str(copy.parent))
+    answer = house("list", "--json")
+    assert answer.code != 1
+    assert f"can't be exported to {copy.parent}: Is a directory" in answer.json["error"]["says"]
+    manager(house, audit_export=str(copy))
+
+
 def test_g2_an_export_that_fails_at_the_end_takes_the_promotion_back(house: House, copy: Path) -> None:
     spec = {"kind": "directory", "path": str(house.root / "production/app"), "policy": "production"}
     # What is run after the apply takes the folder away, as a lost mount would.
