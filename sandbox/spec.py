@@ -211,6 +211,8 @@ class PolicySpec(Spec):
     """Who else may launch where `launcher` is `signed`: agents' services, say."""
     deny: tuple[DenyWindow, ...] = ()
     """When nothing is promoted."""
+    max_open: int | None = Field(default=None, ge=1)
+    """How many changes of one launcher may wait for people at a time; None: any number."""
 
     @model_validator(mode="after")
     def _people_are_distinct(self) -> Self:

@@ -18,8 +18,8 @@ from sandbox.clock import fresh_id, now
 from sandbox.errors import Refused
 from sandbox.facts import PartView
 from sandbox.governance import Part
-from sandbox.lifecycle.context import PART, SNAPSHOT, Context
-from sandbox.records import SandboxRecord, SnapshotRecord
+from sandbox.lifecycle.context import CHANGE, PART, SNAPSHOT, Context
+from sandbox.records import SandboxRecord, SnapshotRecord, StoredChange
 from sandbox.spec import Limits
 
 
@@ -133,6 +133,20 @@ def admit(ctx: Context, targets: Iterable[str], what: str, *, signed: bool) -> N
         if policy and policy.launcher == "signed" and not signed:
             ctx.ledger.note("launch.refused", actor=ctx.launcher, subject=name, what=what, says="not signed")
             raise Refused(f"{name}: its policy wants a launcher who signs.", "Give your SSH key with --key FILE.")
+        if policy and policy.max_open and what in ("run", "propose"):
+            _check_flood(ctx, name, policy.max_open, what)
+
+
+def _check_flood(ctx: Context, target: str, most: int, what: str) -> None:
+    """Who floods the people who sign gets one of many past them: refused before there is one more (T27)."""
+    mine = ctx.ledger.find(CHANGE, StoredChange, launcher=ctx.launcher, status="open")
+    waiting = [one.id for one in mine if one.expires_at > now() and target in {delta.name for delta in one.targets}]
+    if len(waiting) >= most:
+        ctx.ledger.note("launch.refused", actor=ctx.launcher, subject=target, what=what, says=f"{len(waiting)} open")
+        raise Refused(
+            f"{target}: {len(waiting)} changes of {ctx.launcher} wait for people, and its policy allows {most}.",
+            f"Have one of them promoted or rejected first: `sandbox reject {waiting[0]} ...`.",
+        )
 
 
 def check_known(ctx: Context, part: Part | None, targets: Iterable[str]) -> None:
