@@ -185,7 +185,7 @@ def test_prepare_changes_nothing_that_anybody_sees(stage: Stage) -> None:
     assert stage.target.check(stage.request().base).changes == ()
 
 
-def test_f2_restore_gives_the_base_and_can_be_repeated(stage: Stage) -> None:
+def test_f2_t34_restore_gives_the_base_and_can_be_repeated(stage: Stage) -> None:
     request = promote(stage)
     for _ in range(2):
         result = stage.target.restore(request.point, quiet)

@@ -61,7 +61,7 @@ def test_c6_one_reject_blocks_for_good(house: House, change: dict[str, Any]) -> 
     house.approve(change, "alice").expect(6)
 
 
-def test_b2_a_target_that_drifted_is_not_touched(house: House, change: dict[str, Any], target: Path) -> None:
+def test_b2_t8_a_target_that_drifted_is_not_touched(house: House, change: dict[str, Any], target: Path) -> None:
     house.sign_off(change)
     (target / "app.py").write_text("print('somebody else')\n")
     before = listing(target)
