@@ -219,6 +219,28 @@ def edited_policy(house: House) -> Facts:
     return facts
 
 
+def signed_policy(house: House) -> Facts:
+    """An edited policy, signed under the one in force; and the log is exported."""
+    (house.config / "manager.yaml").write_text(f"audit_export: {_exported(house)}\n")
+    edited_policy(house)
+    change = house("policy", "propose", "production", "--json").expect(0).json
+    house.sign_off(change)
+    return {"change": change}
+
+
+def _exported(house: House) -> Path:
+    return house.root / "audit.jsonl"
+
+
+def in_force_or_not(house: House, facts: Facts) -> None:
+    """For all of its targets or none, as the records say; and no export knows more than the journal."""
+    untouched(house, facts)
+    done = [one["status"] for one in kept(house, "promotion") if one["change"] == facts["change"]["id"]]
+    (change,) = [one for one in kept(house, "change") if one["id"] == facts["change"]["id"]]
+    (use,) = house("policy", "check", "production", "--json").expect(0).json["targets"][:1]
+    assert use["in_force"] == (change["status"] == "promoted") == (done == ["committed"])
+
+
 def moved_target(house: House) -> Facts:
     facts = proposed(*ONE)(house)
     path = house.root / "production" / "moved"
@@ -238,6 +260,16 @@ def _sign(verb: str, key: str = "alice", *words: str) -> Callable[[House, Facts,
 
 def _promote(house: House, facts: Facts, env: dict[str, str]) -> Answer:
     return house.promote(facts["change"], env=env)
+
+
+def _promote_policy(house: House, facts: Facts, env: dict[str, str]) -> Answer:
+    _exported(house).unlink(missing_ok=True)  # the home was put back for this play, so the witness goes as well
+    return house.promote(facts["change"], env=env)
+
+
+def _restore_policy(house: House, facts: Facts, env: dict[str, str]) -> Answer:
+    done = _promote_policy(house, facts, {}).expect(0).json
+    return house("restore", done["promotion"], "--json", env=env)
 
 
 def _take_back(house: House, facts: Facts, env: dict[str, str]) -> Answer:
@@ -322,6 +354,11 @@ ACTS: dict[str, Act] = {
     "promote, three targets": Act(_promote, signed(*THREE), committed_or_restored),
     "promote, unsigned": Act(_promote, proposed(*ONE), restored, code=3),
     "promote, not well": Act(_promote, unwell, restored, code=7),
+    "promote a policy": Act(_promote_policy, signed_policy, in_force_or_not),
+    "promote a policy, not exported": Act(
+        _promote_policy, signed_policy, in_force_or_not, code=7, faults="audit.exported:error:2"
+    ),
+    "restore a policy": Act(_restore_policy, signed_policy, in_force_or_not, code=3),
     "restore": Act(_take_back, signed(*ONE), taken_back_or_not),
     "restore, three targets": Act(_take_back, signed(*THREE), taken_back_or_not),
     "recover a promotion": Act(_recover, signed(*THREE), restored),

@@ -15,6 +15,8 @@ from sandbox.journal.ledger import Ledger
 from tests.engines import Registry
 from tests.flows.house import PEOPLE, Answer, House
 
+pytestmark = pytest.mark.one_engine
+
 Entry = dict[str, Any]
 
 FAILED = {"check": "", "exit_code": 1, "timed_out": False, "output_sha256": ""}

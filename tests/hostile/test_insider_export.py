@@ -11,6 +11,8 @@ import pytest
 
 from tests.flows.house import Answer, House, listing
 
+pytestmark = pytest.mark.one_engine
+
 
 @pytest.fixture
 def copy(house: House) -> Path:

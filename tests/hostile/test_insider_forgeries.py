@@ -20,6 +20,8 @@ import pytest
 from sandbox.lifecycle.signoff.signing import vote_message
 from tests.flows.house import House, listing
 
+pytestmark = pytest.mark.one_engine
+
 NAMESPACE = "sandbox-promotion@v1"
 
 

@@ -11,6 +11,8 @@ import pytest
 
 from tests.flows.house import PEOPLE, Answer, House
 
+pytestmark = pytest.mark.one_engine
+
 
 @pytest.fixture
 def strict(house: House) -> House:

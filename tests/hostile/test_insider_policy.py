@@ -10,6 +10,8 @@ import pytest
 
 from tests.flows.house import PEOPLE, House
 
+pytestmark = pytest.mark.one_engine
+
 
 @pytest.fixture
 def governed(house: House) -> House:
