@@ -6,6 +6,7 @@ does the slow part while others go on.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import threading
@@ -15,6 +16,7 @@ from pathlib import Path
 
 _AT_ONCE = 200
 """Entries whose removal nobody notices; more of them would make a destroy as slow as what was done in the sandbox."""
+_ROUNDS = 1000
 GONE = ".gone-"
 """Starts the name of everything that is on its way out."""
 
@@ -39,8 +41,15 @@ def set_aside(path: Path) -> Path | None:
 def finish(doomed: Path, most: int | None = None) -> bool:
     """Remove what was set aside; two may do so at once. With `most`, after so many entries False: there is more."""
     left = [most if most is not None else -1]
-    with suppress(FileNotFoundError):
-        return _empty(doomed, left)
+    for again in reversed(range(_ROUNDS)):
+        try:
+            return _empty(doomed, left)
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            # Somebody else who removes it, or a part of it, has moved a directory up meanwhile.
+            if error.errno != errno.ENOTEMPTY or not again:
+                raise
     return True
 
 
