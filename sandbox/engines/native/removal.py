@@ -1,12 +1,11 @@
-"""Removing a tree that somebody hostile may have made: any depth, any names, links never followed.
+"""When a tree of the engine goes: its name at once, what is in it then or later.
 
-Owns that one act. A tree is first renamed within its parent, so that what a crash leaves is seen as rubbish. `Backlog`
-does the slow part while others go on.
+Owns the order. A tree is first renamed within its parent, so that what a crash leaves is seen as rubbish. `Backlog`
+does the slow part while others go on. Must not know how a tree is removed; `trees.removal` does.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 import threading
@@ -14,9 +13,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from sandbox.trees.removal import remove_tree
+
 _AT_ONCE = 200
 """Entries whose removal nobody notices; more of them would make a destroy as slow as what was done in the sandbox."""
-_ROUNDS = 1000
 GONE = ".gone-"
 """Starts the name of everything that is on its way out."""
 
@@ -25,32 +25,17 @@ def remove(path: Path) -> None:
     """Remove whatever is at `path`; nothing to do where there is nothing."""
     doomed = set_aside(path)
     if doomed is not None:
-        finish(doomed)
+        remove_tree(doomed)
 
 
 def set_aside(path: Path) -> Path | None:
-    """Free the name at once; what `finish` then has to remove, if anything."""
+    """Free the name at once; what `remove_tree` then has to remove, if anything."""
     doomed = path.with_name(f"{GONE}{secrets.token_hex(8)}")
     try:
         os.rename(path, doomed)
     except FileNotFoundError:
         return None
     return doomed
-
-
-def finish(doomed: Path, most: int | None = None) -> bool:
-    """Remove what was set aside; two may do so at once. With `most`, after so many entries False: there is more."""
-    left = [most if most is not None else -1]
-    for again in reversed(range(_ROUNDS)):
-        try:
-            return _empty(doomed, left)
-        except FileNotFoundError:
-            return True
-        except OSError as error:
-            # Somebody else who removes it, or a part of it, has moved a directory up meanwhile.
-            if error.errno != errno.ENOTEMPTY or not again:
-                raise
-    return True
 
 
 class Backlog:
@@ -66,7 +51,7 @@ class Backlog:
 
     def take(self, doomed: Iterable[Path]) -> None:
         """Remove these: what is small at once, the rest soon."""
-        rest = [path for path in doomed if not finish(path, _AT_ONCE)]
+        rest = [path for path in doomed if not remove_tree(path, _AT_ONCE)]
         with self._lock:
             self._doomed += rest
             if self._doomed and self._thread is None:
@@ -88,56 +73,4 @@ class Backlog:
                     return
                 path = self._doomed.pop()
             with suppress(OSError):  # it stays set aside, and the next sweep says why it can't go
-                finish(path)
-
-
-def _empty(doomed: Path, left: list[int]) -> bool:
-    if not doomed.is_dir() or doomed.is_symlink():
-        doomed.unlink(missing_ok=True)
-        return True
-    top = os.open(doomed, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        pending = _clear(top, top, left)
-        while pending:
-            name = pending.pop()
-            with suppress(FileNotFoundError):
-                directory = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
-                try:
-                    pending += _clear(directory, top, left)
-                finally:
-                    os.close(directory)
-                if left[0] == 0:
-                    return False
-                os.rmdir(name, dir_fd=top)
-        if left[0] == 0:
-            return False
-    finally:
-        os.close(top)
-    os.rmdir(doomed)
-    return True
-
-
-def _clear(directory: int, top: int, left: list[int]) -> list[bytes]:
-    """Unlink the files of `directory` and move its full directories up to `top`: no depth is ever too deep."""
-    moved: list[bytes] = []
-    for name in os.listdir(directory):
-        if left[0] == 0:
-            break
-        encoded = os.fsencode(name)
-        try:
-            os.unlink(encoded, dir_fd=directory)
-        except FileNotFoundError:
-            continue
-        except IsADirectoryError:
-            pass
-        else:
-            left[0] -= 1
-            continue
-        if directory == top:
-            moved.append(encoded)
-            continue
-        left[0] -= 1
-        fresh = secrets.token_hex(16).encode()
-        os.rename(encoded, fresh, src_dir_fd=directory, dst_dir_fd=top)
-        moved.append(fresh)
-    return moved
+                remove_tree(path)

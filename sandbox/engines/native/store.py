@@ -211,7 +211,7 @@ class Store:
     def free_layers(self) -> list[Path]:
         """Set aside every layer that stands in no chain; call it with `locked` held.
 
-        Returns what is left to `removal.finish`, best without the lock.
+        Returns what is left to be removed, best without the lock.
         """
         states = [self.sandbox(name) for name in self.sandbox_ids() if self.recorded(name)]
         origins = [state.origin for state in states]

@@ -13,10 +13,11 @@ from sandbox.engines.native.containers import Containers
 from sandbox.engines.native.image_store import ImageStore
 from sandbox.engines.native.store import NEW, Store, is_idle
 from sandbox.errors import Conflict, NotFound
+from sandbox.trees.removal import remove_tree
 
 
 def remove(store: Store, containers: Containers, sandbox: str) -> list[Path]:
-    """Remove a sandbox that the caller holds, whatever there is of it; what `removal.finish` has left to do."""
+    """Remove a sandbox that the caller holds, whatever there is of it; the rubbish that is left to remove."""
     with suppress(NotFound):  # its making may have ended before anything ran
         containers.end(store.sandbox(sandbox))
     with store.locked():
@@ -54,7 +55,7 @@ def _sweep_sandbox(store: Store, containers: Containers, sandbox: str) -> list[s
         with store.holding(sandbox, wait=False):
             if is_idle(sandbox) or not store.recorded(sandbox) or not store.sandbox(sandbox).ready:
                 for path in remove(store, containers, sandbox):
-                    removal.finish(path)
+                    remove_tree(path)
                 return [f"half-made sandbox {sandbox}"]
             containers.group(store.sandbox(sandbox)).thaw()
     except (Conflict, NotFound):

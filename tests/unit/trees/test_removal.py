@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,6 +66,75 @@ def test_two_may_remove_the_same_tree_at_once(tree: Path) -> None:
     for thread in threads:
         thread.join()
     assert failed == []
+    assert not tree.exists()
+
+
+@pytest.mark.parametrize("most", [1, 7, 1000])
+def test_a_removal_in_parts_comes_to_its_end(tree: Path, most: int) -> None:
+    for inner in ("a/b", "c/d", "e/f/g", "empty"):
+        (tree / inner).mkdir(parents=True, exist_ok=True)
+        for number in range(5):
+            (tree / inner / f"f{number}").touch()
+    parts = 1
+    while not remove_tree(tree, most):
+        parts += 1
+        assert parts < 200
+    assert not tree.exists()
+    assert (parts > 1) == (most < 1000)
+    assert remove_tree(tree, most), "what is gone is finished"
+
+
+def test_whatever_is_no_directory_goes_too(tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "link").symlink_to("outside")
+    (tmp_path / "file").touch()
+    for name in ("link", "file"):
+        assert remove_tree(tmp_path / name)
+    assert os.listdir(tmp_path) == ["outside"]
+
+
+def test_two_that_remove_one_within_the_other_go_on_when_they_meet(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The inner one moves a directory up into what the outer one has just emptied, and is still at it afterwards."""
+    (tree / "inner/full/moved").mkdir(parents=True)
+    (tree / "inner/full/moved/file").touch()
+    about_to_move, emptied, moved, met = (threading.Event() for _ in range(4))
+    errors = []
+
+    def rename(*arguments: Any, **options: Any) -> None:
+        pause = threading.current_thread() is inner and not about_to_move.is_set()
+        if pause:
+            about_to_move.set()
+            assert emptied.wait(10)
+        os_rename(*arguments, **options)
+        if pause:
+            moved.set()
+            assert met.wait(10)
+
+    def rmdir(path: Any, **options: Any) -> None:
+        pause = path == "inner" and not emptied.is_set()
+        if pause:
+            emptied.set()
+            assert moved.wait(10)
+        try:
+            os_rmdir(path, **options)
+        except OSError as error:
+            errors.append(error.errno)
+            raise
+        finally:
+            if pause:
+                met.set()
+
+    os_rename, os_rmdir = os.rename, os.rmdir
+    monkeypatch.setattr(os, "rename", rename)
+    monkeypatch.setattr(os, "rmdir", rmdir)
+    ended = []
+    inner = threading.Thread(target=lambda: ended.append(remove_tree(tree / "inner")))
+    inner.start()
+    assert about_to_move.wait(10)
+    ended.append(remove_tree(tree))
+    inner.join()
+    assert errno.ENOTEMPTY in errors, "they met"
+    assert ended == [True, True]
     assert not tree.exists()
 
 
