@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sandbox import lifecycle
-from sandbox.journal.ledger import AuditLog
+from sandbox.journal.entries import AuditLog
 from sandbox.spec import TargetSpec
 
 if TYPE_CHECKING:

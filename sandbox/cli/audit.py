@@ -15,7 +15,7 @@ from sandbox.cli.session import begin
 from sandbox.cli.tables import moment
 
 if TYPE_CHECKING:
-    from sandbox.journal.ledger import AuditEntry
+    from sandbox.journal.entries import AuditEntry
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 

@@ -20,44 +20,17 @@ from typing import Any, Self, TypeVar
 import rfc8785
 from pydantic import ValidationError
 
-from sandbox import clock, faults
+from sandbox import faults
 from sandbox.errors import JournalError, NotFound, Refused
 from sandbox.journal import spent
 from sandbox.journal.database import connect, explained
+from sandbox.journal.entries import AuditEntry, Step, append, edge_of
 from sandbox.journal.merkle import Edge, leaf_hash
 from sandbox.records import Record
 
 R = TypeVar("R", bound=Record)
 
 _BATCH = 500
-
-
-class AuditEntry(Record):
-    """One step that was taken; its canonical JSON is one leaf of the audit log."""
-
-    seq: int
-    """From 1, without gaps."""
-    at: datetime
-    event: str
-    actor: str
-    subject: str
-    kind: str = ""
-    """Of the record that changed; empty where none did."""
-    record: str = ""
-    """SHA-256 of the record as stored by this step; empty where none was, or it was dropped."""
-    previous: str
-    """Leaf hash of the entry before, so that the first false entry can be named; empty for the first."""
-    detail: dict[str, Any]
-
-    def canonical(self) -> bytes:
-        """The exact bytes of the leaf."""
-        return rfc8785.dumps(self.model_dump(mode="json"))
-
-
-class AuditLog(Record):
-    """A stretch of the log."""
-
-    entries: tuple[AuditEntry, ...]
 
 
 class _Together(threading.local):
@@ -99,28 +72,18 @@ class Ledger:
 
     def put(self, kind: str, id: str, record: Record, *, event: str, actor: str = "", **detail: Any) -> None:  # noqa: A002
         """Store the record, over an earlier one of that kind and id, with an audit entry; durable on return."""
-        body = _canonical(record)
-        with self._transaction() as database:
-            database.execute(
-                "INSERT INTO records (kind, id, body) VALUES (?, ?, ?)"
-                " ON CONFLICT (kind, id) DO UPDATE SET body = excluded.body",
-                (kind, id, body),
-            )
-            _append(database, event, actor, id, kind=kind, body=body, detail=detail)
-        self._reached(event)
+        step = Step(event, actor, id, detail, kind, body := _canonical(record))
+        self._take(
+            step,
+            "INSERT INTO records (kind, id, body) VALUES (?, ?, ?)"
+            " ON CONFLICT (kind, id) DO UPDATE SET body = excluded.body",
+            (kind, id, body),
+        )
 
     def add(self, kind: str, id: str, record: Record, *, event: str, actor: str = "", **detail: Any) -> bool:  # noqa: A002
         """Store the record unless there is one of that kind and id, else do nothing; whether it did."""
-        body = _canonical(record)
-        with self._transaction() as database:
-            done = database.execute(
-                "INSERT OR IGNORE INTO records (kind, id, body) VALUES (?, ?, ?)", (kind, id, body)
-            ).rowcount
-            if done:
-                _append(database, event, actor, id, kind=kind, body=body, detail=detail)
-        if done:
-            self._reached(event)
-        return bool(done)
+        step = Step(event, actor, id, detail, kind, body := _canonical(record))
+        return self._take(step, "INSERT OR IGNORE INTO records (kind, id, body) VALUES (?, ?, ?)", (kind, id, body))
 
     def swap(
         self,
@@ -137,25 +100,18 @@ class Ledger:
 
         Returns whether it did; of several that expect the same, one does.
         """
-        body = _canonical(record)
-        with self._transaction() as database:
-            done = database.execute(
-                "UPDATE records SET body = ? WHERE kind = ? AND id = ? AND body = ?",
-                (body, kind, id, _canonical(expected)),
-            ).rowcount
-            if done:
-                _append(database, event, actor, id, kind=kind, body=body, detail=detail)
-        if done:
-            self._reached(event)
-        return bool(done)
+        step = Step(event, actor, id, detail, kind, body := _canonical(record))
+        return self._take(
+            step,
+            "UPDATE records SET body = ? WHERE kind = ? AND id = ? AND body = ?",
+            (body, kind, id, _canonical(expected)),
+        )
 
     def drop(self, kind: str, id: str, *, event: str, actor: str = "", **detail: Any) -> None:  # noqa: A002
         """Remove the record with an audit entry; durable on return. Raises NotFound."""
-        with self._transaction() as database:
-            if not database.execute("DELETE FROM records WHERE kind = ? AND id = ?", (kind, id)).rowcount:
-                raise _missing(kind, id)
-            _append(database, event, actor, id, kind=kind, detail=detail)
-        self._reached(event)
+        step = Step(event, actor, id, detail, kind)
+        if not self._take(step, "DELETE FROM records WHERE kind = ? AND id = ?", (kind, id)):
+            raise _missing(kind, id)
 
     def get(self, kind: str, id: str, cls: type[R]) -> R:  # noqa: A002
         """The record as last stored. Raises NotFound."""
@@ -220,7 +176,7 @@ class Ledger:
     def note(self, event: str, *, actor: str = "", subject: str = "", **detail: Any) -> None:
         """An audit entry alone; durable on return."""
         with self._transaction() as database:
-            _append(database, event, actor, subject, detail=detail)
+            append(database, Step(event, actor, subject, detail))
         self._reached(event)
 
     def spend(self, nonce: str, *, promotion: str) -> None:
@@ -236,7 +192,7 @@ class Ledger:
             except sqlite3.IntegrityError:
                 raise _already_spent() from None
             digest = hashlib.sha256(nonce.encode()).hexdigest()
-            _append(database, "nonce.spent", "", promotion, detail={"nonce_sha256": digest})
+            append(database, Step("nonce.spent", "", promotion, {"nonce_sha256": digest}))
         faults.reached("nonce.recorded")
         spent.mark(self._spent, nonce)
         faults.reached("nonce.spent")
@@ -275,7 +231,7 @@ class Ledger:
     def edge(self) -> Edge:
         """The right edge of the Merkle tree over all entries."""
         size, packed = self._read("SELECT size, edge FROM tree")[0]
-        return _edge(size, packed)
+        return edge_of(size, packed)
 
     def add_checkpoint(self, size: int, line: bytes) -> None:
         """Keep a signed checkpoint; an earlier one of the same size stays."""
@@ -306,6 +262,16 @@ class Ledger:
                     with suppress(sqlite3.DatabaseError):
                         self._connection.execute("ROLLBACK")
                 raise
+
+    def _take(self, step: Step, statement: str, values: tuple[Any, ...]) -> bool:
+        """Change a record, and tell of it; whether there was one to change."""
+        with self._transaction() as database:
+            done = database.execute(statement, values).rowcount
+            if done:
+                append(database, step)
+        if done:
+            self._reached(step.event)
+        return bool(done)
 
     def _reached(self, event: str) -> None:
         """A step is stored, which is when a test may have us killed."""
@@ -339,44 +305,4 @@ def _missing(kind: str, name: str) -> NotFound:
 def _already_spent() -> Refused:
     return Refused(
         "This sign-off was already used for a promotion.", "Propose the change anew and have it signed again."
-    )
-
-
-def _edge(size: int, packed: bytes) -> Edge:
-    try:
-        return Edge.unpack(size, packed)
-    except ValueError as error:
-        raise JournalError(f"The journal's audit log is damaged: {error}.", "Run `sandbox audit verify`.") from error
-
-
-def _append(
-    database: sqlite3.Connection,
-    event: str,
-    actor: str,
-    subject: str,
-    *,
-    detail: dict[str, Any],
-    kind: str = "",
-    body: str = "",
-) -> None:
-    """Add an entry to the log and its leaf to the tree, inside the caller's transaction."""
-    size, packed, last, latest = database.execute("SELECT size, edge, last, at FROM tree").fetchone()
-    entry = AuditEntry(
-        seq=size + 1,
-        at=clock.now(),
-        event=event,
-        actor=actor,
-        subject=subject,
-        kind=kind,
-        record=hashlib.sha256(body.encode()).hexdigest() if body else "",
-        previous=last.hex(),
-        detail=detail,
-    )
-    leaf = leaf_hash(canonical := entry.canonical())
-    grown = _edge(size, packed).grown(leaf)
-    database.execute("INSERT INTO audit VALUES (?, ?)", (entry.seq, canonical))
-    # The latest, not the newest: else the first entry made after the clock was set back would hide that it was (T32).
-    at = entry.at if not latest else max(entry.at, datetime.fromisoformat(latest))
-    database.execute(
-        "UPDATE tree SET size = ?, edge = ?, last = ?, at = ?", (grown.size, grown.pack(), leaf, at.isoformat())
     )

@@ -20,7 +20,7 @@ from sandbox import sshsig
 from sandbox.errors import InputError
 from sandbox.journal.audit import SignedCheckpoint
 from sandbox.journal.database import connect_to_read, explained
-from sandbox.journal.ledger import AuditEntry
+from sandbox.journal.entries import AuditEntry
 from sandbox.journal.merkle import Edge, leaf_hash
 from sandbox.records import Record
 

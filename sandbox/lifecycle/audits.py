@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sandbox.errors import InputError
 from sandbox.journal.audit import KEY, NEWEST
-from sandbox.journal.ledger import AuditEntry
+from sandbox.journal.entries import AuditEntry
 from sandbox.journal.verify import Verification, entries_of, verify
 from sandbox.lifecycle.context import PROMOTION, Context
 from sandbox.lifecycle.home import Home

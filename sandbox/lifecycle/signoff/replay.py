@@ -18,7 +18,7 @@ from sandbox import sshsig
 from sandbox.decide import decide, policy_digest
 from sandbox.facts import Facts, PartView, Protected, TargetFacts
 from sandbox.governance import LaunchStatement
-from sandbox.journal.ledger import AuditEntry
+from sandbox.journal.entries import AuditEntry
 from sandbox.journal.verify import Finding
 from sandbox.lifecycle.signoff import launching, signing
 from sandbox.records import Evidence, Hazard, Rehearsal, Request, Vote

@@ -1,0 +1,24 @@
+"""The base of every record, and the form in which it is shown.
+
+Owns what all of them have in common. `document()` gives the JSON form with its `"schema": 1`.
+"""
+
+# No annotations from __future__: as texts, each would be compiled anew at every start.
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+SCHEMA = 1
+
+
+class Record(BaseModel):
+    """Base of all records: frozen, and nothing in it that its class does not name."""
+
+    # Deferred: a command uses a few of the records, and building the validators of all is most of its start.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64", defer_build=True
+    )
+
+    def document(self) -> dict[str, Any]:
+        """The JSON document of this record."""
+        return {"schema": SCHEMA, **self.model_dump(mode="json")}
