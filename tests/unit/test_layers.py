@@ -30,14 +30,14 @@ LAYERS = (
     {"engines", "targets", "journal", "config"},
     {"reviewing", "watching"},
     {"lifecycle"},
-    {"wiring", "manager", "upkeep", "box"},
+    {"wiring", "manager", "verbs", "box"},
     {"cli", "drills", "bench", "__main__"},
 )
 """From the bottom. Parts of one layer that are in different packages do not know each other, but for the ones below."""
 NEIGHBOURS = {
     ("manager", "wiring"),
     ("manager", "box"),
-    ("manager", "upkeep"),
+    ("manager", "verbs"),
     ("decide", "trees"),
     ("decide", "facts"),
     ("decide", "windows"),

@@ -1,7 +1,7 @@
-"""What the manager says of its house, and does to it: targets, policies, images, the log, what can go.
+"""The manager's verbs about its house: targets, policies, images, the log, what can go.
 
-Owns a part of the manager's verbs, so that neither file is too long to read, and what works without one: where a
-home is, and whether its log holds.
+Owns the words, and what works without a manager: where a home is, and whether its log holds. Must not do the work;
+the lifecycle does.
 """
 
 from __future__ import annotations
