@@ -1,9 +1,10 @@
 """Fault points: where tests make a real process die, hang or fail at a named durable step.
 
 Armed from the environment only (`SANDBOX_FAULT=NAME:ACTION[:N]`, several separated by commas), at the Nth time that
-NAME is reached (default 1): `kill` ends the process with SIGKILL, `interrupt` sends it a Ctrl-C, `error` raises. The
-name `*` stands for every point, so that N counts the durable steps of a whole command. `SANDBOX_FAULT_LOG=FILE` beside
-it notes there what is reached. In production the variable is unset, and reaching a point costs one dictionary look-up.
+NAME is reached (default 1): `kill` ends the process with SIGKILL, `interrupt` sends it a Ctrl-C, `stop` lets it stand
+still until somebody sends it SIGCONT, `error` raises. The name `*` stands for every point, so that N counts the durable
+steps of a whole command. `SANDBOX_FAULT_LOG=FILE` beside it notes there what is reached. In production the variable is
+unset, and reaching a point costs one dictionary look-up.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import signal
 from collections import Counter
 
 EVERY = "*"
-_SIGNALS = {"kill": signal.SIGKILL, "interrupt": signal.SIGINT}
+_SIGNALS = {"kill": signal.SIGKILL, "interrupt": signal.SIGINT, "stop": signal.SIGSTOP}
 _reached: Counter[str] = Counter()
 
 

@@ -216,7 +216,9 @@ class PolicySpec(Spec):
 
     @model_validator(mode="after")
     def _people_are_distinct(self) -> Self:
-        owner_of: dict[str, str] = {}
+        from sandbox.sshsig import key_blob  # here, because most commands read no policy
+
+        owner_of: dict[bytes, str] = {}
         folded: dict[str, str] = {}
         named = [(f"people.{name}", name, person.keys) for name, person in self.people.items()]
         named += [(f"launchers.{name}", name, launcher.keys) for name, launcher in self.launchers.items()]
@@ -224,10 +226,11 @@ class PolicySpec(Spec):
             if (twin := folded.setdefault(name.casefold(), where)) != where:
                 raise ValueError(f"{where}: {twin} has the same name; one name, one person")
             for key in keys:
-                fields = key.split()
-                if len(fields) < 2:
-                    raise ValueError(f"{where}: {key!r} is not an OpenSSH public key")
-                other = owner_of.setdefault(fields[1], name)
+                try:
+                    blob = key_blob(key)  # not its letters: base64 can spell one key in several ways
+                except ValueError as error:
+                    raise ValueError(f"{where}: {key!r} is not an OpenSSH public key: {error}") from None
+                other = owner_of.setdefault(blob, name)
                 if other != name:
                     raise ValueError(f"{where}: this key already belongs to {other}; one key, one person")
         if self.quorum > len(self.people):

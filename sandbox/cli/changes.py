@@ -114,6 +114,8 @@ def reject(
 
 def _voted(view: ChangeView, first: str) -> Iterator[str]:
     yield first
+    if view.status == "promoting" and any(vote.valid and vote.decision == "reject" for vote in view.votes):
+        yield "A promotion of it is under way: its targets are put back instead of being committed."
     if view.decision.allowed:
         yield f"It can be promoted now. Next: `sandbox promote {view.id}`."
     for reason in view.decision.reasons:

@@ -38,8 +38,15 @@ def after_apply(spec: TargetSpec) -> None:
             raise Unhealthy(f"{spec.name}: after_apply `{shlex.join(command)}` {problem}.")
 
 
-def bake(specs: Sequence[TargetSpec], sleep: Callable[[float], None] = time.sleep) -> None:
-    """Return once every target came up within its grace and stayed healthy through its bake. Raises Unhealthy."""
+def bake(
+    specs: Sequence[TargetSpec],
+    between: Callable[[], None] = lambda: None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Return once every target came up within its grace and stayed healthy through its bake. Raises Unhealthy.
+
+    `between` is called in every round; what it raises ends the bake.
+    """
     for spec in specs:
         await_first(spec, sleep)
     well_since = time.monotonic()
@@ -48,6 +55,7 @@ def bake(specs: Sequence[TargetSpec], sleep: Callable[[float], None] = time.slee
         if not left:
             return
         sleep(INTERVAL_S)
+        between()
         for spec in left:
             problem = probe(spec)
             if problem:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
+from typing import Any
 
 from sandbox.clock import fresh_id, now
 from sandbox.decide import Reason, Ruling, decide
@@ -19,13 +20,11 @@ from sandbox.lifecycle import exports, health, policy_changes, reserve, sealing
 from sandbox.lifecycle.context import CHANGE, PROMOTION, Context
 from sandbox.lifecycle.restoring import close_change, put_back
 from sandbox.lifecycle.sealing import Sealed, SealedTarget
-from sandbox.lifecycle.signoff import testimony
-from sandbox.lifecycle.signoff.policies import policy_of
+from sandbox.lifecycle.signoff import objections, testimony
 from sandbox.lifecycle.signoff.requests import load_request
 from sandbox.lifecycle.signoff.rulings import Observed, content, gather, rule
 from sandbox.records import PromotedTarget, PromotionRecord, StoredChange
 from sandbox.targets.base import ApplyRequest
-from sandbox.windows import closed
 
 
 def promote(ctx: Context, change: str) -> PromotionRecord:
@@ -52,6 +51,7 @@ def promote(ctx: Context, change: str) -> PromotionRecord:
         last = _ruled(ctx, facts)
         if not last.decision.allowed:
             return _refuse(ctx, name, stored, last, started)
+        reached("promotion.decided")
         record = PromotionRecord(
             promotion=name,
             change=change,
@@ -61,9 +61,10 @@ def promote(ctx: Context, change: str) -> PromotionRecord:
             started_at=now(),
             owner=ctx.owner.name,
         )
-        ctx.ledger.put(
-            PROMOTION, name, record, event="promotion.started", actor=ctx.launcher, **testimony.decided(facts)
-        )
+        try:
+            _start(ctx, record, stored, testimony.decided(facts))
+        except Refused as error:
+            return _refuse(ctx, name, stored, Ruling((Reason(error.says),)), started)
         try:
             _prepare(ctx, record, sealed, parts)
             _take(ctx, record, stored)
@@ -75,7 +76,7 @@ def promote(ctx: Context, change: str) -> PromotionRecord:
             if isinstance(error, Drifted | Refused):
                 return refused
             raise
-        return _go_through(ctx, record, sealed, parts, started)
+        return _go_through(ctx, record, stored, sealed, parts, started)
 
 
 def _promote_policy(ctx: Context, stored: StoredChange, name: str, started: float) -> PromotionRecord:
@@ -164,6 +165,13 @@ def _refused_in_preparation(
     return refused
 
 
+def _start(ctx: Context, record: PromotionRecord, stored: StoredChange, decided: dict[str, Any]) -> None:
+    """Durable only together with the last look: the log never has a start that follows what stood against it (B7)."""
+    with ctx.ledger.together():
+        objections.check(ctx, stored)
+        ctx.ledger.put(PROMOTION, record.promotion, record, event="promotion.started", actor=ctx.launcher, **decided)
+
+
 def _request(ctx: Context, record: PromotionRecord, sealed: Sealed, part: SealedTarget) -> ApplyRequest:
     point = ctx.home.promotion(record.promotion, part.spec.name)
     return ApplyRequest(part.base, part.changes, sealed.blobs, point, record.promotion)
@@ -179,28 +187,35 @@ def _prepare(ctx: Context, record: PromotionRecord, sealed: Sealed, parts: Seque
 def _take(ctx: Context, record: PromotionRecord, stored: StoredChange) -> None:
     """Use the sign-off up, before the first byte changes: no second promotion can stand on it (B5)."""
     request, _ = load_request(ctx, stored.id, stored.request)
-    ctx.ledger.spend(request.nonce, promotion=record.promotion)
     taken = stored.model_copy(update={"status": "promoting"})
-    if not ctx.ledger.swap(
-        CHANGE, stored.id, stored, taken, event="change.promoting", actor=ctx.launcher, promotion=record.promotion
-    ):
-        raise Drifted(f"The change {stored.id} moved on: it was rejected or promoted meanwhile.")
+    with ctx.ledger.together():
+        objections.check(ctx, stored)
+        ctx.ledger.spend(request.nonce, promotion=record.promotion)
+        if not ctx.ledger.swap(
+            CHANGE, stored.id, stored, taken, event="change.promoting", actor=ctx.launcher, promotion=record.promotion
+        ):
+            raise Drifted(f"The change {stored.id} moved on: it was promoted meanwhile.")
 
 
 def _go_through(
-    ctx: Context, record: PromotionRecord, sealed: Sealed, parts: Sequence[SealedTarget], started: float
+    ctx: Context,
+    record: PromotionRecord,
+    stored: StoredChange,
+    sealed: Sealed,
+    parts: Sequence[SealedTarget],
+    started: float,
 ) -> PromotionRecord:
     names = [part.spec.name for part in parts]
     try:
-        record = _apply_all(ctx, record, sealed, parts)
-        health.bake([ctx.target(name).spec for name in names])
+        record = _apply_all(ctx, record, stored, sealed, parts)
+        health.bake([ctx.target(name).spec for name in names], lambda: objections.check(ctx, stored, windows=False))
         ctx.ledger.note("promotion.baked", actor=ctx.launcher, subject=record.promotion)
         # Signed before it counts: a log that can't be vouched for commits nothing (G2, G3).
         exports.vouch(ctx)
         for name in names:
             ctx.target(name).settle(ctx.home.promotion(record.promotion, name))
         reserve.release(ctx.home.promotion_folder(record.promotion))
-        done = _commit(ctx, record, started)
+        done = _commit(ctx, record, stored, started)
     except BaseException as error:
         ended = _put_back(ctx, record, in_words(error), started)
         # That a person is needed now says more than that it was interrupted.
@@ -222,7 +237,8 @@ def _put_back(ctx: Context, record: PromotionRecord, reason: str, started: float
         ) from error
 
 
-def _commit(ctx: Context, record: PromotionRecord, started: float) -> PromotionRecord:
+def _commit(ctx: Context, record: PromotionRecord, stored: StoredChange, started: float) -> PromotionRecord:
+    """Nobody can take their word back between the last look and this: both are one step of the journal (B7)."""
     done = record.model_copy(
         update={
             "status": "committed",
@@ -231,8 +247,10 @@ def _commit(ctx: Context, record: PromotionRecord, started: float) -> PromotionR
             "owner": None,
         }
     )
-    ctx.ledger.put(PROMOTION, done.promotion, done, event="promotion.committed", actor=ctx.launcher)
-    close_change(ctx, done)
+    with ctx.ledger.together():
+        objections.check(ctx, stored, windows=False)
+        ctx.ledger.put(PROMOTION, done.promotion, done, event="promotion.committed", actor=ctx.launcher)
+        close_change(ctx, done)
     return done
 
 
@@ -255,21 +273,12 @@ def _set(
     return moved
 
 
-def _go_on(ctx: Context, parts: Sequence[SealedTarget]) -> None:
-    """Asked before each target, because the one before may have taken its time: nobody stopped it all, and no window
-    closed (E8). Raises Refused."""
-    if stop := ctx.config.manager().stop:
-        raise Refused(f"All promotions are stopped: {stop}")
-    for part in parts:
-        policy = policy_of(ctx, part.spec)
-        if window := closed(policy.deny if policy else (), now()):
-            raise Refused(f"{part.spec.name}: a time in which its policy denies promotions began: {window.reason}")
-
-
-def _apply_all(ctx: Context, record: PromotionRecord, sealed: Sealed, parts: Sequence[SealedTarget]) -> PromotionRecord:
+def _apply_all(
+    ctx: Context, record: PromotionRecord, stored: StoredChange, sealed: Sealed, parts: Sequence[SealedTarget]
+) -> PromotionRecord:
     for part in parts:
         name = part.spec.name
-        _go_on(ctx, parts)
+        objections.check(ctx, stored)  # again, because the target before may have taken its time (E8)
         record = _set(ctx, record, name, "applying")
         fingerprint = ctx.target(name).apply(_request(ctx, record, sealed, part), lambda step: reached(f"apply.{step}"))
         if fingerprint != part.delta.predicted:

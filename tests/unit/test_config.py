@@ -10,14 +10,16 @@ import pytest
 from sandbox.config import Config, check_outside
 from sandbox.errors import ConfigError, InputError, NotFound
 
-POLICY = """\
+KEY = "AAAAC3NzaC1lZDI1NTE5AAAAI" + 43 * "A"
+"""A public key; with another last letter, another one."""
+POLICY = f"""\
 quorum: 2
 people:
-  alice: {keys: ["ssh-ed25519 AAAAkeyOfAlice alice"], roles: [sre]}
+  alice: {{keys: ["ssh-ed25519 {KEY[:-1]}a alice"], roles: [sre]}}
   bob:
-    keys: ["ssh-ed25519 AAAAkeyOfBob bob"]
-protected: [{paths: [".github/**"], role: sre}]
-budget: {max_deleted: 200}
+    keys: ["ssh-ed25519 {KEY[:-1]}b bob"]
+protected: [{{paths: [".github/**"], role: sre}}]
+budget: {{max_deleted: 200}}
 approve_within_s: 3600
 """
 
@@ -126,7 +128,7 @@ WRONG_POLICIES = {
     "quorum that can't be met": (POLICY.replace("quorum: 2", "quorum: 3"), 1, "never be met by 2 people", ""),
     "role nobody holds": (POLICY.replace("role: sre}", "role: dba}"), 1, "nobody holds the role 'dba'", ""),
     "bad name": (POLICY.replace("  bob:", "  b b:"), 4, "b b", ""),
-    "no list": (POLICY.replace('["ssh-ed25519 AAAAkeyOfBob bob"]', "x"), 5, "must be a list", '["x"]'),
+    "no list": (POLICY.replace(f'["ssh-ed25519 {KEY[:-1]}b bob"]', "x"), 5, "must be a list", '["x"]'),
 }
 
 
@@ -139,7 +141,7 @@ def test_c11_a_wrong_policy_is_an_error_at_its_line(tmp_path: Path, text: str, l
 
 
 def test_c1_one_key_for_two_people_is_refused(tmp_path: Path) -> None:
-    error = wrong_policy(tmp_path, POLICY.replace("AAAAkeyOfBob", "AAAAkeyOfAlice"))
+    error = wrong_policy(tmp_path, POLICY.replace(f"{KEY[:-1]}b", f"{KEY[:-1]}a"))
     assert "one key, one person" in error.says
 
 

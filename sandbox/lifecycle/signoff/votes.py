@@ -50,19 +50,39 @@ def vote(
     if not view.valid:
         ctx.ledger.note("vote.refused", actor=person, subject=stored.id, decision=decision, says=view.says)
         raise Refused(f"The vote of {person} does not count: {view.says}.")
-    ctx.ledger.put(
-        VOTE,
-        cast.vote,
-        cast,
-        event=f"vote.{decision}",
-        actor=person,
-        **testimony.voted(cast, view.key),
-    )
-    if decision == "reject":
-        closed = stored.model_copy(update={"status": "rejected"})
-        if not ctx.ledger.swap(CHANGE, stored.id, stored, closed, event="change.rejected", actor=person, reason=reason):
-            raise Conflict(f"The change {stored.id} moved on before it could be rejected.", "Look at it again.")
+    try:
+        _keep(ctx, cast, view.key)
+    except Conflict as error:
+        ctx.ledger.note("vote.refused", actor=person, subject=stored.id, decision=decision, says=error.says)
+        raise
     return view
+
+
+def _keep(ctx: Context, cast: Vote, key: str) -> None:
+    """Store a vote, and close the change by a reject, all as one step: nothing comes between (B7).
+
+    While a promotion of it is under way, a reject has it taken back instead of committed. Raises Conflict.
+    """
+    with ctx.ledger.together():
+        stored = ctx.ledger.get(CHANGE, cast.change, StoredChange)
+        _check_open(stored, cast.decision)
+        ctx.ledger.put(
+            VOTE, cast.vote, cast, event=f"vote.{cast.decision}", actor=cast.person, **testimony.voted(cast, key)
+        )
+        if cast.decision == "reject" and stored.status == "open":
+            closed = stored.model_copy(update={"status": "rejected"})
+            ctx.ledger.put(CHANGE, stored.id, closed, event="change.rejected", actor=cast.person, reason=cast.reason)
+
+
+def _check_open(stored: StoredChange, decision: str) -> None:
+    if stored.status == "open" or (decision, stored.status) == ("reject", "promoting"):
+        return
+    raise Conflict(
+        f"The change {stored.id} is {stored.status}: it takes no more votes.",
+        "`sandbox promotions` names its promotion, and `sandbox restore` takes that back."
+        if stored.status == "promoted" and stored.kind == "files"
+        else "",
+    )
 
 
 def _refuse_at_once(ctx: Context, stored: StoredChange, person: str, decision: str) -> None:
@@ -72,8 +92,10 @@ def _refuse_at_once(ctx: Context, stored: StoredChange, person: str, decision: s
         ctx.ledger.note("vote.refused", actor=person, subject=stored.id, decision=decision, says=error.says)
         return error
 
-    if stored.status != "open":
-        raise refused(Conflict(f"The change {stored.id} is {stored.status}: it takes no more votes."))
+    try:
+        _check_open(stored, decision)
+    except Conflict as error:
+        raise refused(error) from None
     policies = policies_of(ctx, stored)
     if not any(person in policy.people for policy in policies):
         names = sorted({name for policy in policies for name in policy.people})
