@@ -20,7 +20,7 @@ import pytest
 from sandbox.errors import Conflict
 from sandbox.manager import Manager
 from sandbox.records import PromotionRecord
-from sandbox.upkeep import audit_verify
+from sandbox.verbs.upkeep import audit_verify
 from tests.engines import Registry
 from tests.faults.acts import ENGINES, furnished, production, signed
 from tests.flows.house import PEOPLE, House

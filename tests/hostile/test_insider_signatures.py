@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import subprocess
 from datetime import datetime
 from typing import Any
@@ -35,7 +36,7 @@ def refused(house: House, answer: Answer, why: str, event: str, code: int = 3) -
     says = document["error"]["says"] if "error" in document else " ".join(document["reasons"])
     assert why in says
     entries = [one for one in house("audit", "log", "--json").json["entries"] if one["event"] == event]
-    assert why in str(entries[-1]["detail"])
+    assert why in json.dumps(entries[-1]["detail"], ensure_ascii=False)
 
 
 # --- too late -------------------------------------------------------------------------------------------
