@@ -191,7 +191,7 @@ def _watching(
     watched = [
         Watched(
             placed.path,
-            [path for path, _ in ctx.bases.get(placed.base).stored()],
+            [path for block in ctx.bases.get(placed.base).blocks() for path in block.paths],
             Patterns(ctx.target(placed.target).spec.ignore),
         )
         for placed in box.bases

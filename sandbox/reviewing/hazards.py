@@ -17,7 +17,6 @@ from sandbox.reviewing.surface import executable_surface, is_code, is_test
 from sandbox.targets.base import Base, Blobs
 from sandbox.terminal import is_plain
 from sandbox.trees.entry import Change, Entry, parent_of, path_text
-from sandbox.trees.manifest import decoded
 
 HUGE_BYTES = 10 << 20
 _SHOWN_LOST = 5
@@ -67,11 +66,12 @@ def _against_base(base: Base, changes: Sequence[Change]) -> tuple[list[Hazard], 
     names: dict[bytes, list[bytes]] = {}
 
     def watched() -> Iterator[Entry]:
-        for path, canonical in base.stored():
-            if folders and (home := parent_of(path)) in folders:
-                names.setdefault(home, []).append(path)
-            if canonical.startswith(b"file\0") and canonical.split(b"\0", 6)[5] in going:
-                yield decoded(canonical)
+        for block in base.blocks():
+            for path in block.paths if folders else ():
+                if (home := parent_of(path)) in folders:
+                    names.setdefault(home, []).append(path)
+            if not going.isdisjoint(block.contents):
+                yield from (block.entry(at) for at, content in enumerate(block.contents) if content in going)
 
     stream = watched()
     lost = lost_contents(stream, changes)

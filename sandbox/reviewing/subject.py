@@ -13,6 +13,7 @@ from sandbox.records import TargetDelta
 from sandbox.spec import TargetSpec
 from sandbox.targets.base import Base, Blobs
 from sandbox.terminal import escape
+from sandbox.trees.block import Block
 from sandbox.trees.entry import Change, Entry
 
 
@@ -40,7 +41,7 @@ def entry_words(entry: Entry) -> str:
 
 def counted(subject: Subject) -> tuple[dict[str, int], dict[str, int]]:
     """How many entries of each kind, and `bytes` in all, there are before and after."""
-    before = _count_stored(canonical for _, canonical in subject.base.stored())
+    before = _count_stored(subject.base.blocks())
     gone = _count(c.before for c in subject.changes if c.before is not None)
     come = _count(c.after for c in subject.changes if c.after is not None)
     after = Counter(before)
@@ -49,14 +50,13 @@ def counted(subject: Subject) -> tuple[dict[str, int], dict[str, int]]:
     return before, after
 
 
-def _count_stored(entries: Iterable[bytes]) -> Counter[str]:
-    """`_count`, of entries given by their canonical bytes."""
+def _count_stored(blocks: Iterable[Block]) -> Counter[str]:
+    """`_count`, of entries that are not decoded."""
     kinds: Counter[bytes] = Counter()
     size = 0
-    for canonical in entries:
-        kind, _, _, _, bytes_, _ = canonical.split(b"\0", 5)
-        kinds[kind] += 1
-        size += int(bytes_)
+    for block in blocks:
+        kinds.update(block.kinds)
+        size += sum(map(int, block.sizes))
     return Counter({kind.decode(): number for kind, number in kinds.items()} | {"bytes": size})
 
 

@@ -15,6 +15,7 @@ from typing import BinaryIO, Protocol
 from sandbox.records import Hazard
 from sandbox.spec import TargetSpec
 from sandbox.trees.bases import BaseStore, OnProgress, StoredBase
+from sandbox.trees.block import Block
 from sandbox.trees.entry import Change, Entry
 
 OnStep = Callable[[str], None]
@@ -31,8 +32,8 @@ class Base(Protocol):
     def entries(self) -> Iterator[Entry]:
         """Every entry, root first, in depth-first order, with the target's own owners."""
 
-    def stored(self) -> Iterator[tuple[bytes, bytes]]:
-        """The same as paths and canonical bytes, for who is interested in a few of them."""
+    def blocks(self) -> Iterator[Block]:
+        """The same in runs, not decoded, for who is interested in a few of them."""
 
     def open(self, path: bytes) -> BinaryIO:
         """The content of a file of the base."""

@@ -9,15 +9,15 @@ from __future__ import annotations
 import os
 import stat
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sandbox.records import Hazard
 from sandbox.targets.base import Base
 from sandbox.targets.beneath import GONE, directory, parent, state
 from sandbox.targets.links import Links
+from sandbox.trees.block import Block
 from sandbox.trees.entry import ROOT, Change, Entry, order_key, parent_of, path_text
-from sandbox.trees.manifest import decoded
 from sandbox.trees.patterns import Patterns
 from sandbox.trees.walk import RESERVED
 
@@ -69,28 +69,32 @@ def _gather(base: Base, changes: Sequence[Change]) -> Trees:
     twins: dict[tuple[bytes, str], set[bytes]] = {_folded(path): set() for path in new}
     homes = {parent_of(path) for path in new}
 
-    def note_twin(path: bytes) -> None:
-        if homes and parent_of(path) in homes and (key := _folded(path)) in twins:
-            twins[key].add(path)
+    def note_twins(paths: Iterable[bytes]) -> None:
+        for path in paths if homes else ():
+            if parent_of(path) in homes and (key := _folded(path)) in twins:
+                twins[key].add(path)
 
-    for path, canonical in base.stored():
-        count += 1
-        stays = path not in changed
-        if path == ROOT:
-            owner = (decoded(canonical).uid, decoded(canonical).gid)
-        if canonical.startswith(b"link\0"):
-            link = decoded(canonical)
+    for block in base.blocks():
+        if not count:
+            owner = (block.entry(0).uid, block.entry(0).gid)
+        count += len(block)
+        for link in _links(block):
             before.note(link)
-            if stays:
+            if link.path not in changed:
                 after.note(link)
-        if stays:
-            note_twin(path)
+        note_twins(path for path in block.paths if path not in changed)
     for change in changes:
         if change.after is not None:
             after.note(change.after)
-            note_twin(change.path)
+    note_twins(change.path for change in changes if change.after is not None)
     left = count + len(new) - sum(change.after is None for change in changes)
     return Trees(before, after, owner, count, left, twins)
+
+
+def _links(block: Block) -> Iterator[Entry]:
+    kinds = block.kinds
+    if b"link" in kinds:
+        yield from (block.entry(at) for at, kind in enumerate(kinds) if kind == b"link")
 
 
 def _folded(path: bytes) -> tuple[bytes, str]:

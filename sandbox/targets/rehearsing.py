@@ -24,12 +24,15 @@ from sandbox.targets.base import ApplyRequest, Base, Drift, OnStep, Restoration,
 from sandbox.targets.beneath import opened
 from sandbox.targets.tree_writer import Source, write_tree
 from sandbox.trees.bases import BaseStore, OnProgress, StoredBase
+from sandbox.trees.block import Block, blocks_of
 from sandbox.trees.changes import predict, predicted
 from sandbox.trees.entry import Change, Entry, newly_above, parent_of
-from sandbox.trees.manifest import decoded, fingerprint, fingerprint_of
+from sandbox.trees.manifest import fingerprint, fingerprint_of
 
 NEIGHBOURS = 32
 """So many names beside those that change are in the copy, for each directory: an apply must leave them alone."""
+NEIGHBOURS_IN_ALL = 256
+"""Where many directories change, about so many in all, and one in each at least: they are read three times."""
 
 
 def rehearsal_of(base: Base, changes: Sequence[Change], tree: Path, target: Target) -> Target:
@@ -61,12 +64,14 @@ def _concerned(base: Base, paths: Sequence[bytes]) -> Iterator[Entry]:
     wanted |= {*paths}
     homes = {parent_of(path) for path in paths}
     beside: Counter[bytes] = Counter()
-    for path, canonical in base.stored():
-        if path in wanted:
-            yield decoded(canonical)
-        elif (home := parent_of(path)) in homes and beside[home] < NEIGHBOURS:
-            beside[home] += 1
-            yield decoded(canonical)
+    most = max(1, min(NEIGHBOURS, NEIGHBOURS_IN_ALL // max(1, len(homes))))
+    for block in base.blocks():
+        for at, path in enumerate(block.paths):
+            if path in wanted:
+                yield block.entry(at)
+            elif (home := parent_of(path)) in homes and beside[home] < most:
+                beside[home] += 1
+                yield block.entry(at)
 
 
 def _somebody_elses(entries: Iterable[Entry]) -> bool:
@@ -99,8 +104,8 @@ class _Excerpt:
     def entries(self) -> Iterator[Entry]:
         return iter(self._entries)
 
-    def stored(self) -> Iterator[tuple[bytes, bytes]]:
-        return ((entry.path, entry.canonical()) for entry in self._entries)
+    def blocks(self) -> Iterator[Block]:
+        return blocks_of(self._entries)
 
     def file(self, path: bytes) -> Path | None:
         return None if self.mine else self._base.file(path)
@@ -156,7 +161,7 @@ class _Rehearsal:
         seen = self._seen(request)
         expected = fingerprint(predict(seen.base.entries(), seen.changes))
         if expected not in self._names:
-            self._names[expected] = fingerprint_of(predicted(request.base.stored(), request.changes))
+            self._names[expected] = fingerprint_of(predicted(request.base.blocks(), request.changes))
         return self._name(self._target.apply(seen, on_step))
 
     def restore(self, point: Path, on_step: OnStep) -> Restoration:

@@ -33,7 +33,7 @@ def prepare(root: int, path: Path, request: ApplyRequest, on_step: OnStep) -> No
     point.begin()
     _clear_leftovers(root, path, request.tag)
     saved = _save(root, request, point)
-    point.seal(saved, (canonical for _, canonical in request.base.stored()))
+    point.seal(saved, (block.canonical() for block in request.base.blocks()))
     on_step("validate")
     point.validate()
     on_step("stage")

@@ -26,7 +26,7 @@ from sandbox.trees.removal import remove_tree
 from sandbox.trees.scan import items
 from sandbox.trees.sealed import encoded
 from sandbox.trees.stat_cache import Known, Notes
-from sandbox.trees.stored import CHANGES, MANIFEST, TREE, OnProgress, StoredBase
+from sandbox.trees.stored import CHANGES, MANIFEST, TREE, Meta, OnProgress, StoredBase
 from sandbox.trees.updating import Shelf, TooMuch, Updated
 from sandbox.trees.walk import Walk, opened
 from sandbox.trees.writer import TreeWriter
@@ -158,18 +158,12 @@ def update(directory: Path, base: StoredBase, found: Updated, shelf: Shelf, entr
 def derive(directory: Path, base: StoredBase, changes: Sequence[Change], blobs: Blobs) -> Built:
     """Build `base` with the changes made to it. Raises Conflict where they do not fit, NotFound for a content that
     is nowhere, SandboxError for one that is damaged."""
-    root_owner, entries = base.owner, 0
-
-    def canonical() -> Iterator[bytes]:
-        nonlocal root_owner, entries
-        for data in predicted(base.stored(), changes):
-            if not entries:
-                root = manifest.decoded(data)
-                root_owner = OwnerMap(root.uid, root.gid)
-            entries += 1
-            yield data
-
-    fingerprint = manifest.write_canonical(directory / MANIFEST, canonical(), durable=False)
+    expected = predicted(base.blocks(), changes)
+    fingerprint = manifest.write_canonical(directory / MANIFEST, expected, durable=False)
+    root = next(manifest.read(directory / MANIFEST))
+    root_owner = OwnerMap(root.uid, root.gid)
+    entries = Meta.read(base.directory).entries
+    entries += sum((change.before is None) - (change.after is None) for change in changes)
     steps = composed(base.layer(), changes)
     now = time.time_ns()
     if len(steps) > layering.most_changes(entries):

@@ -7,10 +7,12 @@ order, so that memory grows with the changes only. Must not touch a file system.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sandbox.errors import Conflict, SandboxError
+from sandbox.trees.block import Block
 from sandbox.trees.entry import ROOT, Change, Entry, order_key, parent_of, path_text, sort_key
 
 Candidate = tuple[bytes, Entry | None]
@@ -79,49 +81,60 @@ def predict(base: Iterable[Entry], changes: Sequence[Change]) -> Iterator[Entry]
         yield new
 
 
-def predicted(base: Iterable[tuple[bytes, bytes]], changes: Sequence[Change]) -> Iterator[bytes]:
-    """`predict` on paths and canonical bytes, in and out: what the changes leave alone is not decoded."""
-    pending = {change.path: change for change in changes}
-    if len(pending) != len(changes):
+def predicted(base: Iterable[Block], changes: Sequence[Change]) -> Iterator[bytes]:
+    """`predict` on blocks in, and canonical bytes of one or more entries out: what the changes leave alone is neither
+    decoded nor looked at one by one."""
+    steps = sorted(changes, key=lambda change: order_key(change.path))
+    if len({change.path for change in steps}) != len(steps):
         raise Conflict("The change set names one path twice.")
-    new = sorted((change for change in changes if change.before is None), key=lambda change: order_key(change.path))
-    homes = _Homes(new)
+    homes = _Homes(steps)
+    keys = [order_key(change.path) for change in steps]
     at = 0
-    for path, canonical in base:
-        if at < len(new):
-            key = order_key(path)
-            while at < len(new) and order_key(new[at].path) < key:
-                yield from homes.taken(new[at])
-                at += 1
-        change = pending.get(path)
-        if change is None:
-            homes.left_alone(path, canonical)
-            yield canonical
-        elif change.before is None or change.before.canonical() != canonical:
-            raise _unlike(path)
-        else:
-            del pending[path]
+    for block in base:
+        homes.enter(block)
+        here, end = 0, bisect_right(keys, order_key(block.paths[-1]), at)
+        for change, key in zip(steps[at:end], keys[at:end], strict=True):
+            place = block.places.get(change.path)
+            if (place is None) != (change.before is None):
+                raise _unlike(change.path)
+            if place is None:
+                place = following = bisect_left(block.paths, key, here, key=order_key)
+            else:
+                following = place + 1
+                if change.before is None or block.canonical(place, following) != change.before.canonical():
+                    raise _unlike(change.path)
+            yield homes.left_alone(block, here, place)
             yield from homes.taken(change)
-    for change in new[at:]:
+            here = following
+        yield homes.left_alone(block, here, len(block))
+        at = end
+    for change in steps[at:]:
+        if change.before is not None:
+            raise _unlike(change.path)
         yield from homes.taken(change)
-    if missing := next((path for path, change in pending.items() if change.before is not None), None):
-        raise _unlike(missing)
 
 
 class _Homes:
     """Whether each entry of a prediction ends up in a directory; asked in depth-first order."""
 
-    def __init__(self, new: Iterable[Change]) -> None:
-        self._wanted = {parent_of(change.path): False for change in new}
+    def __init__(self, changes: Iterable[Change]) -> None:
+        self._wanted = {parent_of(change.path): False for change in changes if change.before is None}
         self._closed: bytes | None = None
         """What the path of everything begins with that lay in what is no directory any more."""
 
-    def left_alone(self, path: bytes, canonical: bytes) -> None:
-        """Raises Conflict where what it lay in is gone."""
-        if self._closed is not None and path.startswith(self._closed):
-            raise _homeless(path)
-        if path in self._wanted:
-            self._wanted[path] = canonical.startswith(b"dir\0")
+    def enter(self, block: Block) -> None:
+        """These entries are next, changed or not."""
+        for path in self._wanted.keys() & block.places.keys() if self._wanted else ():
+            self._wanted[path] = block.canonical(at := block.places[path], at + 1).startswith(b"dir\0")
+
+    def left_alone(self, block: Block, start: int, stop: int) -> bytes:
+        """The entries of a block between two places. Raises Conflict where what they lay in is gone."""
+        if start == stop:
+            return b""
+        # What lay in one directory is in one piece, right behind it: where the first is not of it, none is.
+        if self._closed is not None and block.paths[start].startswith(self._closed):
+            raise _homeless(block.paths[start])
+        return block.canonical(start, stop)
 
     def taken(self, change: Change) -> Iterator[bytes]:
         """What is there after the change, if anything. Raises Conflict where that has no home."""

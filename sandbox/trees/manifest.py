@@ -10,16 +10,15 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
 from sandbox.errors import SandboxError
-from sandbox.trees.entry import KINDS, Entry, order_key, path_text
+from sandbox.trees.block import FIELDS, Block, decode
+from sandbox.trees.entry import Entry, order_key, path_text
 
 HEADER = b"sandbox-manifest 1\n"
-FIELDS = 8
-"""Fields of an entry's canonical bytes."""
 
 _HEX = 64
 _CHUNK = 1 << 20
@@ -104,16 +103,12 @@ class Edited:
 
 def read(path: Path) -> Iterator[Entry]:
     """The entries of a manifest file, in order. Raises SandboxError before the first of them where it is damaged."""
-    return map(decode, _fields(path))
+    return (block.entry(at) for block in read_blocks(path) for at in range(len(block)))
 
 
-def read_canonical(path: Path) -> Iterator[tuple[bytes, bytes]]:
-    """The same as paths and canonical bytes: what goes through a whole tree and looks at a few of its entries decodes
+def read_blocks(path: Path) -> Iterator[Block]:
+    """The same, a few thousand at a time: what goes through a whole tree and looks at a few of its entries decodes
     those alone."""
-    return ((fields[FIELDS - 1], b"\0".join(fields) + b"\0") for fields in _fields(path))
-
-
-def _fields(path: Path) -> Iterator[tuple[bytes, ...]]:
     end = _verified_end(path)
     with path.open("rb") as file:
         file.seek(len(HEADER))
@@ -125,8 +120,10 @@ def _fields(path: Path) -> Iterator[tuple[bytes, ...]]:
             fields = (rest.pop() + chunk).split(b"\0")
             fields[:0] = rest
             whole = (len(fields) - 1) // FIELDS * FIELDS
-            yield from zip(*[iter(fields[:whole])] * FIELDS, strict=True)
             rest = fields[whole:]
+            del fields[whole:]
+            if fields:
+                yield Block(fields)
 
 
 def find(path: Path, wanted: bytes) -> Entry | None:
@@ -155,32 +152,6 @@ def stored_fingerprint(path: Path) -> str:
         return file.read().decode("ascii")
 
 
-def decoded(canonical: bytes) -> Entry:
-    """An entry from its canonical bytes. Raises SandboxError for anything else."""
-    return decode(canonical.split(b"\0")[:FIELDS])
-
-
-def decode(fields: Sequence[bytes]) -> Entry:
-    """An entry from the fields of its canonical bytes. Raises SandboxError for anything else."""
-    try:
-        kind, mode, uid, gid, size, content, xattrs, path = fields
-        entry = Entry(
-            path=path,
-            kind=kind.decode("ascii"),
-            mode=int(mode, 8),
-            uid=int(uid),
-            gid=int(gid),
-            size=int(size),
-            content=bytes.fromhex(content.decode("ascii")) if kind == b"file" else content,
-            xattrs=_decode_xattrs(xattrs) if xattrs else (),
-        )
-    except ValueError as error:
-        raise SandboxError(f"A stored entry can't be read: {error}.") from error
-    if entry.kind not in KINDS or not path:
-        raise SandboxError(f"A stored entry is of an unknown kind, {entry.kind!r}.")
-    return entry
-
-
 def ordered(entries: Iterable[Entry]) -> Iterator[Entry]:
     """The same entries. Raises SandboxError where they are not in strict depth-first order."""
     last: bytes | None = None
@@ -194,11 +165,6 @@ def ordered(entries: Iterable[Entry]) -> Iterator[Entry]:
 
 def _count_nul(data: mmap.mmap, start: int, stop: int) -> int:
     return sum(data[at : min(at + _CHUNK, stop)].count(b"\0") for at in range(start, stop, _CHUNK))
-
-
-def _decode_xattrs(field: bytes) -> tuple[tuple[bytes, bytes], ...]:
-    pairs = (pair.decode("ascii").split("=") for pair in field.split(b","))
-    return tuple((bytes.fromhex(name), bytes.fromhex(value)) for name, value in pairs)
 
 
 def _verified_end(path: Path) -> int:

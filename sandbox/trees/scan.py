@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from sandbox.errors import Conflict, SandboxError
+from sandbox.trees.block import decoded
 from sandbox.trees.entry import KIND_OF, Entry, path_text
-from sandbox.trees.manifest import decoded
 from sandbox.trees.patterns import Patterns
 from sandbox.trees.stat_cache import Known, Memory, Notes, StatCache
 from sandbox.trees.walk import Walk, opened, refuse

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from sandbox import durable
 from sandbox.errors import Conflict, InputError, NotFound, SandboxError
+from sandbox.trees.block import FIELDS, decode
 from sandbox.trees.entry import Change, Entry, order_key, path_text
-from sandbox.trees.manifest import FIELDS, decode
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 from sandbox.errors import NotFound, SandboxError
 from sandbox.trees import manifest
+from sandbox.trees.block import Block
 from sandbox.trees.changes import predicted
 from sandbox.trees.descent import Descent
 from sandbox.trees.entry import ROOT, Change, Entry, parent_of, path_text
@@ -77,29 +78,33 @@ class StoredBase:
         """Every entry in target view, the root first, in depth-first order."""
         return manifest.read(self.directory / MANIFEST)
 
-    def stored(self) -> Iterator[tuple[bytes, bytes]]:
-        """The same as paths and canonical bytes, not decoded."""
-        return manifest.read_canonical(self.directory / MANIFEST)
+    def blocks(self) -> Iterator[Block]:
+        """The same in runs, not decoded."""
+        return manifest.read_blocks(self.directory / MANIFEST)
 
     def entries_among(self, paths: Set[bytes], emptied: Set[bytes]) -> Iterator[Entry]:
         """Those of `entries` that have one of the paths or lie below one of `emptied`, the others not decoded."""
         below: bytes | None = None
         left = len(paths)
-        for path, canonical in self.stored():
-            named = path in paths
-            if named or (below is not None and path.startswith(below)):
-                yield manifest.decoded(canonical)
-            left -= named
-            if not left and not emptied:
-                return
-            if path in emptied and (below is None or not path.startswith(below)):
-                below = b"" if path == ROOT else path + b"/"
+        for block in self.blocks():
+            if below is None and emptied.isdisjoint(block.paths):
+                named = sorted(block.places[path] for path in paths & block.places.keys())
+                yield from map(block.entry, named)
+                left -= len(named)
+                if not left and not emptied:
+                    return
+                continue
+            for at, path in enumerate(block.paths):
+                if path in paths or (below is not None and path.startswith(below)):
+                    yield block.entry(at)
+                if path in emptied and (below is None or not path.startswith(below)):
+                    below = b"" if path == ROOT else path + b"/"
 
     def predicted(self, changes: Sequence[Change]) -> str:
         """The fingerprint of what the changes lead to. Raises Conflict where they do not fit."""
         if not changes:
             return self.fingerprint
-        return manifest.fingerprint_of(predicted(self.stored(), changes))
+        return manifest.fingerprint_of(predicted(self.blocks(), changes))
 
     def layer(self) -> tuple[Change, ...]:
         """From the whole base that this one stands on to this one."""

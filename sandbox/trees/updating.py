@@ -16,6 +16,7 @@ from typing import Self
 
 from sandbox.errors import SandboxError
 from sandbox.trees import manifest
+from sandbox.trees.block import decoded
 from sandbox.trees.entry import Change, Entry
 from sandbox.trees.patterns import Patterns
 from sandbox.trees.scan import digested, read_entry
@@ -151,12 +152,12 @@ class Update:
             self._listed.add(canonical)
         self._done = self._known.place
         if not same:
-            self._changed(path, manifest.decoded(memory.canonical) if memory else None, entry)
+            self._changed(path, decoded(memory.canonical) if memory else None, entry)
 
     def _gone(self, start: Place, stop: Place) -> None:
         self._keep(start)
         for canonical in self._known.between(start, stop):
-            before = manifest.decoded(canonical)
+            before = decoded(canonical)
             self._changed(before.path, before, None)
         self._done = stop
 

@@ -130,8 +130,14 @@ def test_a_text_cut_within_a_character_is_still_text() -> None:
 SECRETS = [
     "-----BEGIN OPENSSH PRIVATE KEY-----",
     "AKIA" + "ABCDEFGH12345678",
-    "ghp_" + "a" * 36,
+    *("ASIA" + "ABCDEFGH12345678", "AIza" + "b" * 35),
+    *(f"gh{letter}_" + "a" * 36 for letter in "pousr"),
+    *("github_pat_" + "a" * 50, "glpat-" + "b" * 20, "xoxb-" + "1" * 10, "sk-" + "c" * 32, "npm_" + "d" * 36),
+    "eyJ" + "a" * 10 + ".eyJ" + "b" * 10,
     "password = 'correct-horse-battery'",
+    "PASSWD: 'correct-horse-battery'",
+    *("Secret='correct-horse'", "api_key='correct-horse'", "ApiKey='correct-horse'", "TOKEN='correct-horse'"),
+    "µs password = 'correct-horse-battery'",
     "postgres://app:hunter2@db/prod",
 ]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sandbox.errors import NotFound
+from sandbox.trees.block import Block, blocks_of
 from sandbox.trees.entry import Change, Entry, sort_key
 
 State = dict[str, bytes | Entry]
@@ -43,8 +44,8 @@ class Tree:
     def entries(self) -> Iterator[Entry]:
         return iter(sorted(self.found.values(), key=lambda one: sort_key(one.path)))
 
-    def stored(self) -> Iterator[tuple[bytes, bytes]]:
-        return ((each.path, each.canonical()) for each in self.entries())
+    def blocks(self) -> Iterator[Block]:
+        return blocks_of(self.entries())
 
     def open(self, key: bytes) -> BinaryIO:
         digest = self.found[key].content if key in self.found else key

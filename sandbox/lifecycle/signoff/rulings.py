@@ -123,7 +123,7 @@ def _facts(ctx: Context, part: SealedTarget, observed: Observed | None) -> Targe
 def _empties(part: SealedTarget) -> bool:
     if part.delta.added or not part.delta.deleted:
         return False
-    held = sum(1 for _ in part.base.stored()) - 1
+    held = sum(map(len, part.base.blocks())) - 1
     return part.delta.deleted >= held
 
 

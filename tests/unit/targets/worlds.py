@@ -20,6 +20,7 @@ from typing import BinaryIO
 from sandbox.spec import TargetSpec
 from sandbox.targets.base import ApplyRequest
 from sandbox.targets.directory import DirectoryTarget
+from sandbox.trees.block import Block, blocks_of
 from sandbox.trees.changes import compare
 from sandbox.trees.entry import Change, Entry
 from sandbox.trees.manifest import fingerprint
@@ -42,8 +43,8 @@ class Kept:
     def entries(self) -> Iterator[Entry]:
         return iter(self.found)
 
-    def stored(self) -> Iterator[tuple[bytes, bytes]]:
-        return ((each.path, each.canonical()) for each in self.entries())
+    def blocks(self) -> Iterator[Block]:
+        return blocks_of(self.entries())
 
     def file(self, path: bytes) -> Path | None:
         return None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox.errors import Conflict, SandboxError
+from sandbox.trees.block import blocks_of
 from sandbox.trees.changes import compare, composed, net, predict, predicted
 from sandbox.trees.entry import ROOT, Change, Entry, order_key, sort_key
 from tests.unit.trees.strategies import PROPERTY, edits, trees
@@ -43,15 +46,16 @@ def test_a_prediction_in_canonical_bytes_is_the_prediction(data: st.DataObject) 
     before = data.draw(trees())
     changes = tuple(compare(before, data.draw(edits(before))))
     some = tuple(change for change in changes if data.draw(st.booleans()))
-    stored = [(entry.path, entry.canonical()) for entry in before]
+    cuts = sorted({0, len(before), *data.draw(st.lists(st.integers(0, len(before)), max_size=3))})
+    stored = [block for start, stop in pairwise(cuts) for block in blocks_of(before[start:stop])]
     for each in (changes, some, tuple(compare(data.draw(edits(before)), before))):
         try:
-            expected = [entry.canonical() for entry in predict(before, each)]
+            expected = b"".join(entry.canonical() for entry in predict(before, each))
         except Conflict:
             with pytest.raises(Conflict):
                 list(predicted(stored, each))
         else:
-            assert list(predicted(stored, each)) == expected
+            assert b"".join(predicted(stored, each)) == expected
 
 
 @PROPERTY
