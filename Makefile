@@ -9,8 +9,8 @@ export SANDBOX_CACHE ?= $(CURDIR)/.cache
 # What `make demo` runs on: native needs root and nothing else; docker needs an engine that answers.
 ENGINE ?= native
 # What `make bench` measures beside the product, of what is installed (see `make peers`); what is not is named.
-AGAINST ?= docker-sdk,bwrap,podman,nitrobox,agentdocker-lite
-# What else it shall be told, as in: make bench BENCH_ARGS="--most-files 1000000 --rounds 15"
+AGAINST ?= docker-sdk,bwrap,runc,podman,nitrobox,agentdocker-lite,gvisor,swe-rex,try
+# What else it shall be told, as in: make bench BENCH_ARGS="--most-files 1000000 --minutes 60", or --only docker
 BENCH_ARGS ?=
 # Python 3.12 or newer has all of the libraries that `make peers` installs.
 PEERS_PYTHON ?= $(PYTHON)
@@ -38,8 +38,8 @@ bench: $(VENV)/.runtime ## Measure every operation, and its growth, into bench/:
 	SANDBOX_BENCH_PEERS=$(PEERS) scripts/with-docker $(BIN)/python \
 	    $(BIN)/python -m bench --against "$(AGAINST)" $(BENCH_ARGS)
 
-peers: ## Install other tools for `make bench` to measure: podman, and libraries from PyPI in .peers
-	@scripts/install-missing podman:podman
+peers: ## Install other tools for `make bench` to measure: podman, gVisor, and libraries from PyPI in .peers
+	@scripts/install-missing podman:podman runsc:runsc
 	@test -x $(PEERS)/bin/python || $(PEERS_PYTHON) -m venv $(PEERS)
 	@for one in nitrobox==0.1.0 agentdocker-lite==0.0.5; do \
 	    $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check $$one || \

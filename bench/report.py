@@ -1,19 +1,20 @@
-"""The account of one measuring run as Markdown and plots.
+"""The account of what was measured, as Markdown and plots.
 
-    python -m bench.report bench/results/DATE.json
+    python -m bench.report [bench/results/FILE.json]
 
-Owns what `bench/README.md` says: every number in it comes from that file.
+Owns what `bench/README.md` says: every number in it comes from that file, the newest where none is named. Verdicts
+are made anew: after an edit of a reason or a goal this writes everything again, and says what is still wrong.
 """
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import plot
+from bench import plot, quotes, results
+from sandbox.bench import goals
 from sandbox.bench.outcome import BenchRecord, Goal, Peer
 
 HERE = Path(__file__).resolve().parent
@@ -21,6 +22,7 @@ STEPS = (
     "create",
     "create_warm",
     "exec",
+    "exec_runtime",
     "snapshot_a",
     "snapshot_again",
     "snapshot_b",
@@ -34,20 +36,45 @@ STEPS = (
 )
 
 
-def write(results: Path, folder: Path = HERE) -> None:
-    """Write README.md and the plots of a results file into a folder."""
-    document = json.loads(results.read_text(encoding="utf-8"))
-    runs = {name: BenchRecord.model_validate(run) for name, run in document["runs"].items()}
-    text = "\n".join(_report(document, runs, results.name))
-    (folder / "README.md").write_text(text, encoding="utf-8")
-    native = runs.get("native on xfs") or next(iter(runs.values()))
-    (folder / "operations.svg").write_text(
-        plot.dots("Medians, logarithmic: further left is faster", _by_step(native), "ms"), encoding="utf-8"
-    )
+def write(path: Path, folder: Path = HERE) -> None:
+    """Write README.md and the plots of a results file into a folder; for the published one, the quotes, too."""
+    document = results.load(path)
+    for name, text in account(document, path.name).items():
+        (folder / name).write_text(text, encoding="utf-8")
+    if folder == HERE:
+        quotes.refresh(document)
+
+
+def account(document: dict[str, Any], name: str) -> dict[str, str]:
+    """All that is written from the results, by the name of its file."""
+    runs = results.runs_of(document)
+    written = {"README.md": "\n".join(_report(document, runs, name))}
+    for title, run in runs.items():
+        if run.peers and not run.only_verbs:
+            says = f"{title}: medians, from {run.rounds} rounds; further left is faster"
+            written[_plot_of(title)] = plot.dots(says, _by_step(run), "ms")
     if document["scale"]:
-        (folder / "scale.svg").write_text(
-            plot.lines("Growth: medians, both axes logarithmic", _panels(document["scale"])), encoding="utf-8"
-        )
+        written["growth.svg"] = plot.lines("How each operation grows: medians", _panels(document["scale"]))
+    return written
+
+
+def _plot_of(title: str) -> str:
+    return f"{title.replace(' ', '-')}.svg"
+
+
+def verdict(path: Path, say: Callable[[str], None]) -> int:
+    """1 where a claim does not hold, a goal is missed without a reason, or a reason is not needed; each is said."""
+    document = results.load(path)
+    runs = results.runs_of(document)
+    grown = [
+        f"{one['operation']} along {one['axis']}: not {one['claim']}"
+        for one in document["scale"]
+        if one["holds"] is False
+    ]
+    found = [*grown, *goals.unexplained(runs), *goals.needless(runs)]
+    for line in found:
+        say(line)
+    return 1 if found else 0
 
 
 def _by_step(run: BenchRecord) -> dict[str, dict[str, float]]:
@@ -71,15 +98,17 @@ def _report(document: dict[str, Any], runs: dict[str, BenchRecord], name: str) -
     yield f"Written by `make bench` from [results/{name}](results/{name}); how, and what it means, is in"
     yield "[docs/performance.md](../docs/performance.md). All times are medians in milliseconds.\n"
     versions = ", ".join(f"{program} {version}" for program, version in sorted(machine.versions.items()))
-    yield f"- {document['date']}, sandbox {document['version']}"
+    yield f"- begun {document['started_at']}, sandbox {document['version']}"
     yield f"- {machine.cores} cores of {machine.cpu}, {machine.memory_mb} MiB, Linux {machine.kernel},"
     yield f"  Python {machine.python}, {versions}"
-    yield f"- {first.files} files, {first.bytes / 1e6:.0f} MB, in {first.rounds} rounds after one that did not count\n"
+    yield f"- {first.files} files, {first.bytes / 1e6:.0f} MB; rounds, after one that did not count: "
+    yield "  " + ", ".join(f"{title} {run.rounds}" for title, run in runs.items()) + "\n"
+    yield from _summary(runs)
     for title, run in runs.items():
         yield from _run(title, run)
     if document["scale"]:
         yield "## Growth\n"
-        yield "![how each operation grows](scale.svg)\n"
+        yield "![how each operation grows](growth.svg)\n"
         yield from _table(
             ("along", "operation", "slope", "at the end", "claimed", "", "ms"), _curves(document["scale"])
         )
@@ -87,10 +116,23 @@ def _report(document: dict[str, Any], runs: dict[str, BenchRecord], name: str) -
         yield f"Not measured: {one['what']}: {one['why']}.\n"
 
 
+def _summary(runs: dict[str, BenchRecord]) -> Iterator[str]:
+    """How many goals of each run were met, and of what forbids the others."""
+    rows = []
+    for title, run in runs.items():
+        judged = list(goals.judge(run))
+        missed = [one for one in judged if one.met is False]
+        forbidden = sum(one.forbidden for one in missed)
+        unmeasured = sum(one.met is None for one in judged)
+        met = len(judged) - len(missed) - unmeasured
+        rows.append((title, *map(str, (len(judged), met, forbidden, len(missed) - forbidden, unmeasured))))
+    yield from _table(("", "goals", "met", "forbidden by a floor", "missed, with the reason", "not measured"), rows)
+
+
 def _run(title: str, run: BenchRecord) -> Iterator[str]:
     yield f"## {title}\n"
-    if run.engine == "native" and run.peers:
-        yield "![each operation beside other tools](operations.svg)\n"
+    if run.peers and not run.only_verbs:
+        yield f"![each operation beside other tools]({_plot_of(title)})\n"
     if run.engine == "docker":
         yield "The tree is on a file system of its own; containers and snapshots are where the engine keeps its data.\n"
     tools = [peer.name for peer in run.peers]
@@ -100,16 +142,18 @@ def _run(title: str, run: BenchRecord) -> Iterator[str]:
     if notes:
         yield ""
     more = (*[one for one in run.operations if one.name not in STEPS], *run.commands)
-    yield from _table(("target and command line", "ms", "p95", ""), [_timing(one) for one in more])
+    if more:
+        yield from _table(("target and command line", "ms", "p95", ""), [_timing(one) for one in more])
     yield from _table(("floor of this machine", "ms", "p95", ""), [_timing(one) for one in run.floors])
     crowd = run.crowd
     if crowd.idle:
         yield f"{crowd.idle} idle sandboxes at once: {crowd.idle_memory_mib} MiB each, made in {crowd.fork_each_ms} ms"
-        yield f"each, a command in one of them {crowd.exec_ms} ms, destroyed in {crowd.destroy_each_ms} ms each.\n"
+        yield f"each, a command in one of them {crowd.exec_ms} ms, destroyed in {crowd.destroy_each_ms} ms each;"
+        yield f"each added {crowd.idle_disk_kib} KiB to the file system.\n"
     if crowd.tasks:
         yield f"{crowd.tasks} tasks: {crowd.one_by_one_s} s one after the other, {crowd.at_once_s} s at once:"
         yield f"{crowd.throughput} times the throughput.\n"
-    yield from _table(("goal", "wanted", "measured", "", "floor"), [_goal(one) for one in run.goals])
+    yield from _table(("goal", "wanted", "measured", "floor", ""), [_goal(one) for one in goals.judge(run)])
     yield from (f"Not measured: {one.what}: {one.why}.\n" for one in run.not_measured)
 
 
@@ -146,10 +190,10 @@ def _timing(one: Any) -> tuple[str, ...]:
 
 
 def _goal(goal: Goal) -> tuple[str, ...]:
-    verdict = {True: "met", False: "**not met**", None: "not measured"}[goal.met]
-    floor = f"{goal.floor} {_number(goal.floor_measured)}" if goal.floor_measured is not None else ""
+    floor = f"{goal.floor}: {_number(goal.floor_measured)}" if goal.floor_measured is not None else ""
     wanted = f"{'≥' if goal.at_least else '≤'} {goal.limit:g} {goal.unit}"
-    return f"{goal.what} ({goal.says})", wanted, "" if goal.measured is None else _number(goal.measured), verdict, floor
+    measured = "" if goal.measured is None else _number(goal.measured)
+    return f"{goal.what} ({goal.says})", wanted, measured, floor, goal.verdict.replace("NOT MET", "**not met**")
 
 
 def _curves(curves: list[dict[str, Any]]) -> list[tuple[str, ...]]:
@@ -179,5 +223,15 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str
     yield ""
 
 
+def main() -> int:
+    """1 where something is still wrong; 2 where nothing was published."""
+    path = Path(sys.argv[1]) if len(sys.argv) > 1 else results.newest(HERE)
+    if path is None:
+        print("There are no results; `make bench` measures some.", file=sys.stderr)
+        return 2
+    write(path, path.resolve().parent.parent)
+    return verdict(path, lambda line: print(line, file=sys.stderr))
+
+
 if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    sys.exit(main())

@@ -83,7 +83,7 @@ class Course:
         self.strict = strict
 
     def run(self) -> str:
-        """The sandbox at its end, with the first change in it. Raises Broken."""
+        """The sandbox at its end, with the first change in it where one can go back. Raises Broken."""
         box = self._ours("create", self._created)
         self._holds(box, self.content.base, "create")
         if "fork_16" in self.tool.lacks:
@@ -98,6 +98,8 @@ class Course:
         box = self._back(box, second, "rollback_b", self.content.b)
         self._forks(first)
         if first is None:
+            if "snapshot_a" in self.tool.lacks:
+                return box
             raise Broken
         box = self.tool.rollback(box, first)
         if self.strict:
@@ -133,6 +135,8 @@ class Course:
         return snapshot
 
     def _back(self, box: str, snapshot: str | None, step: str, state: State) -> str:
+        if step in self.tool.lacks:
+            return box
         if snapshot is None:
             self.watch.failed(self.tool.name, step, "there is no snapshot to go to")
             return box

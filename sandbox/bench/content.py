@@ -24,9 +24,9 @@ NEW_PER_OLD = 10
 
 DIGEST = """
 export LC_ALL=C; cd "$1" || exit 1
-{ find . -printf '%m %y %P\\n' | sort; find . -type f -print0 | sort -z | xargs -0 -r sha256sum; } | sha256sum
+{ find . -printf '%m %y %P\\n' | sort; find . -type f -print0 | sort -z | xargs -0 -r b2sum; } | b2sum -l 256
 """
-"""Shell: one hash over names, kinds, modes and content of the tree $1."""
+"""Shell: one hash over names, kinds, modes and content of the tree $1 (BLAKE2: SHA-256 would take thrice as long)."""
 
 _TEXT = 'umask 022; s=0123456789abcde; for _ in 1 2 3 4 5 6; do s="$s$s"; done\n'  # 960 bytes
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sandbox.bench import commands, contender, crowd, filesystem, goals, kernel_floor, machine, pool, product, targets
+from sandbox.bench import apart, commands, contender, crowd, filesystem, goals, kernel_floor, machine, product, targets
 from sandbox.bench.content import LEAST_FILES, Content, make
 from sandbox.bench.kernel_floor import KernelFloor
 from sandbox.bench.outcome import BenchRecord, Comparison, NotMeasured, Peer, Timing
@@ -34,8 +34,8 @@ from sandbox.manager import Manager
 from sandbox.wiring import EngineChoice
 
 POLICY = "signers"
-POOLED = ("native",)
-"""Engines that keep warm sandboxes."""
+LEAST_ROUNDS = 3
+"""That count, even where there is no time for them: a median of fewer says nothing of the spread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,7 @@ class Track:
     peers: list[ByHand]
     kernel: KernelFloor | str
     """The floor of namespaces, or why there is none."""
+    only_verbs: bool
     watch: Stopwatch
     say: Callable[[str], None]
 
@@ -60,7 +61,9 @@ def run(
     against: str | None,
     files: int,
     rounds: int,
+    within_s: float | None,
     size: crowd.Size,
+    only_verbs: bool,
     on: str,
     say: Callable[[str], None],
 ) -> BenchRecord:
@@ -78,21 +81,19 @@ def run(
         used = manager.context.default_engine()
         kernel = stack.enter_context(kernel_floor.ready(folder))
         peers, absent = enter(stack, against, folder, content, say)
-        track = Track(manager, engine, used, folder, content, peers, kernel, Stopwatch(), say)
-        for number in range(rounds + 1):
-            track.watch.round = number
-            say(f"Round {number} of {rounds}." if number else "A round that does not count, to warm up.")
-            _round(track)
-        if used in POOLED:
-            pool.clear(folder, engine)
-        found = crowd.measure(manager, content, size, rounds, say)
+        track = Track(manager, engine, used, folder, content, peers, kernel, only_verbs, Stopwatch(), say)
+        done = _rounds(track, rounds, within_s)
+        if not only_verbs:
+            apart.clear(folder, engine)
+        found = crowd.measure(manager, content, size, done, say)
         record = BenchRecord(
             engine=used,
             image=IMAGES[used],
             machine=machine.describe(folder, scratch),
             files=content.files,
             bytes=content.bytes,
-            rounds=rounds,
+            rounds=done,
+            only_verbs=only_verbs,
             crowd=found,
             goals=(),
             not_measured=(*absent, *_no_floor(kernel)),
@@ -117,19 +118,37 @@ def set_up(folder: Path, files: int) -> Content:
     return content
 
 
+def _rounds(track: Track, most: int, within_s: float | None) -> int:
+    """One round that warms up, then as many as there may be and is time for; at least `LEAST_ROUNDS` of them."""
+    started = time.monotonic()
+    for number in range(most + 1):
+        track.watch.round = number
+        so_far = time.monotonic() - started
+        each = so_far / max(1, number)
+        if within_s is not None and number > LEAST_ROUNDS and so_far + each > within_s:
+            track.say(
+                f"{number - 1} of {most} rounds, since the next would end after the {within_s:.0f} s that it may take."
+            )
+            return number - 1
+        track.say(f"Round {number} of {most}." if number else "A round that does not count, to warm up.")
+        _round(track)
+    return most
+
+
 def _round(track: Track) -> None:
     content, watch, manager = track.content, track.watch, track.manager
     started = time.monotonic()
     machine.measure(content.root, watch)
     if not isinstance(track.kernel, str):
         track.kernel.measure(machine.WHO, watch)
-    targets.capture(track.folder, track.choice, content, watch)
-    if track.used in POOLED:
-        pool.measure(track.folder, track.choice, content, watch)
     box = contender.Course(product.Product(manager), content, watch, strict=True).run()
-    targets.promotion(manager, box, content, track.folder / "keys", watch)
+    if not track.only_verbs:
+        targets.promotion(manager, box, content, track.folder / "keys", watch)
     manager.destroy(box)
-    commands.measure(track.folder, track.used, watch)
+    if not track.only_verbs:
+        targets.capture(track.folder, track.choice, content, watch)
+        apart.measure(track.folder, track.choice, track.used, content, watch)
+        commands.measure(track.folder, track.used, watch)
     track.say(f"  sandbox: {time.monotonic() - started:.0f} s")
     for peer in track.peers:
         started = time.monotonic()
@@ -153,7 +172,7 @@ def _figures(track: Track) -> dict[str, Any]:
     """The fields of the record that are medians of what the watch has."""
     watch, peers = track.watch, track.peers
     return {
-        "operations": _timings(watch, product.WHO, contender.STEPS | pool.STEPS | targets.STEPS),
+        "operations": _timings(watch, product.WHO, contender.STEPS | apart.STEPS | targets.STEPS),
         "memory_mib": _memory(watch, product.WHO),
         "commands": _timings(watch, commands.WHO, commands.COMMANDS),
         "floors": _timings(watch, machine.WHO, machine.FLOORS | kernel_floor.FLOORS),

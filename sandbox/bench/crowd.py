@@ -5,10 +5,12 @@ Owns that each sandbox and each task is looked at: a crowd in which one is wrong
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -48,13 +50,16 @@ def measure(manager: Manager, content: Content, size: Size, rounds: int, say: Ca
 
 def _idle(manager: Manager, content: Content, count: int) -> dict[str, Any]:
     tool = Product(manager)
+    elsewhere = manager.context.default_engine() == "docker"
     with manager.create(TARGET, limits=SMALL) as first:
         snapshot = tool.snapshot(first.id)
+        held = _held(content.root)
         started = time.perf_counter()
         boxes = tool.fork(snapshot, count)
         forked = time.perf_counter() - started
         try:
             memory = tool.memory(boxes)
+            disk = _held(content.root) - held
             looked_at = boxes[:: max(1, count // LOOKED_AT)]
             times = [_exec_time(tool, box) for box in looked_at]
             for box in (boxes[0], boxes[-1]):
@@ -67,10 +72,19 @@ def _idle(manager: Manager, content: Content, count: int) -> dict[str, Any]:
     return {
         "idle": count,
         "idle_memory_mib": round(memory / (1 << 20) / count, 3),
+        # An engine with a daemon keeps its sandboxes elsewhere.
+        "idle_disk_kib": None if elsewhere else round(disk / 1024 / count, 3),
         "fork_each_ms": round(forked * 1e3 / count, 3),
         "exec_ms": round(median(times), 3),
         "destroy_each_ms": round(destroyed * 1e3 / count, 3),
     }
+
+
+def _held(folder: Path) -> int:
+    """Bytes that the file system of a folder holds, of whatever is in it, once all of it is written."""
+    os.sync()
+    state = os.statvfs(folder)
+    return (state.f_blocks - state.f_bfree) * state.f_frsize
 
 
 def _exec_time(tool: Product, box: str) -> float:

@@ -101,6 +101,8 @@ class Crowd(Record):
     """All of them, each in a thread: median."""
     throughput: float | None = None
     """One by one divided by at once, median of pairs: above 1, doing them at once pays."""
+    idle_disk_kib: float | None = None
+    """That each of the idle ones added to what the file system of the run holds."""
 
 
 class Goal(Record):
@@ -116,9 +118,26 @@ class Goal(Record):
     """None: this run did not measure it; `says` what that would take."""
     met: bool | None
     floor: str | None = None
-    """What bounds it from below on this machine, in words."""
+    """What bounds it on this machine, whoever does it, in words."""
     floor_measured: float | None = None
     """In the goal's unit, measured in the same run."""
+    because: str | None = None
+    """Of a goal that was not met: why, where that is known."""
+
+    @property
+    def forbidden(self) -> bool:
+        """Whether the floor alone is beyond the limit, so that nobody could meet it on this machine."""
+        return self.floor_measured is not None and not self.at_least and self.floor_measured > self.limit
+
+    @property
+    def verdict(self) -> str:
+        """In words, for a person."""
+        if self.met is None:
+            return "not measured"
+        if self.met:
+            return "met"
+        why = [f"the floor, {self.floor}, is {self.floor_measured:.3g}"] if self.forbidden else []
+        return "; ".join(["NOT MET", *why, *([self.because] if self.because else [])])
 
 
 class Machine(Record):
@@ -142,6 +161,9 @@ class BenchRecord(Record):
     files: int
     bytes: int
     rounds: int
+    """That count; fewer than were asked for where the time was up."""
+    only_verbs: bool = False
+    """Whether only what is done with sandboxes was measured: no captures, promotions or commands."""
     operations: tuple[Timing, ...]
     memory_mib: float | None
     """Of resident processes for each idle sandbox; None where that was not measured."""

@@ -82,10 +82,42 @@ def _guest(name: str) -> Callable[[ExitStack, Path, Content, Callable[[str], Non
     return ready
 
 
+def _oci(
+    name: str, program: str, package: str, says: str, *options: str
+) -> Callable[[ExitStack, Path, Content, Callable[[str], None]], ByHand]:
+    def ready(stack: ExitStack, folder: Path, content: Content, say: Callable[[str], None]) -> ByHand:
+        if not shutil.which(program):
+            raise Absent(f"{program} is not installed (Debian: {package})")
+        from sandbox.bench.oci_by_hand import OciByHand
+
+        made = OciByHand.ready(folder, content, say, name=name, says=says, command=(program, *options))
+        return stack.enter_context(made)
+
+    return ready
+
+
+def _never(why: str) -> Callable[[ExitStack, Path, Content, Callable[[str], None]], ByHand]:
+    def ready(_stack: ExitStack, _folder: Path, _content: Content, _say: Callable[[str], None]) -> ByHand:
+        raise Absent(why)
+
+    return ready
+
+
 KNOWN: dict[str, Callable[[ExitStack, Path, Content, Callable[[str], None]], ByHand]] = {
     "docker-sdk": _docker,
     "bwrap": _bwrap,
+    "runc": _oci("runc", "runc", "runc", "an OCI runtime by its command, on an overlay mounted by hand"),
     "podman": _podman,
     "nitrobox": _guest("nitrobox"),
     "agentdocker-lite": _guest("agentdocker-lite"),
+    "gvisor": _oci(
+        "gvisor",
+        "runsc",
+        "runsc",
+        "runsc by its command (ptrace), on an overlay mounted by hand; its checkpoints, of processes, are not tried",
+        "--platform=ptrace",
+        "--network=none",
+    ),
+    "swe-rex": _never("its server is reached through a network into its container, and sandboxes here have none"),
+    "try": _never("binpash/try is neither in Debian nor on PyPI, and nothing is fetched from elsewhere"),
 }

@@ -96,6 +96,6 @@ def _digest(base: Base) -> str:
         listed.append(b"%o %c %s\n" % (entry.mode, entry.kind.encode()[:1], path))
         if entry.kind == "file":
             with base.open(entry.path) as file:
-                hashed[b"./" + path] = hashlib.sha256(file.read()).hexdigest().encode()
+                hashed[b"./" + path] = hashlib.blake2b(file.read()).hexdigest().encode()
     lines = [*sorted(listed), *(b"%s  %s\n" % (digest, path) for path, digest in sorted(hashed.items()))]
-    return hashlib.sha256(b"".join(lines)).hexdigest()
+    return hashlib.blake2b(b"".join(lines), digest_size=32).hexdigest()

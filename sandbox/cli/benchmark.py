@@ -22,13 +22,19 @@ def bench(
         str | None,
         typer.Option(
             metavar="A,B,...",
-            help="Other tools to measure beside it: docker-sdk, bwrap, podman, nitrobox, agentdocker-lite.",
+            help="Other tools to measure beside it, as in docker-sdk,bwrap,podman; an unknown one lists all.",
         ),
     ] = None,
     files: Annotated[int, typer.Option(metavar="N", help="Files in the tree that is measured, 20 KiB each.")] = 10_000,
     rounds: Annotated[int, typer.Option(metavar="N", help="How often everything is done and counted.")] = 7,
+    seconds: Annotated[
+        float | None, typer.Option(metavar="S", help="After so long no round begins, but for the first three.")
+    ] = None,
     idle: Annotated[int, typer.Option(metavar="N", help="Then, so many idle sandboxes at once.")] = 0,
     tasks: Annotated[int, typer.Option(metavar="N", help="Then, so many tasks one by one and at once.")] = 32,
+    only_verbs: Annotated[
+        bool, typer.Option("--only-verbs", help="Only sandboxes: no captures, promotions, commands, warm pool.")
+    ] = False,
     filesystem: Annotated[
         str, typer.Option(metavar="KIND", help="To measure on: xfs, ext4, btrfs (made for it), or here.")
     ] = "xfs",
@@ -46,8 +52,10 @@ def bench(
         against=against,
         files=files,
         rounds=rounds,
+        within_s=seconds,
         idle=idle,
         tasks=tasks,
+        only_verbs=only_verbs,
         on=filesystem,
         say=tell,
     )
@@ -77,7 +85,7 @@ def measured(found: BenchRecord) -> Iterator[str]:
     yield from _beside(found)
     yield from _crowd(found.crowd)
     yield ""
-    yield from table(("GOAL", "WANTED", "MEASURED", "", "FLOOR"), [_goal(one) for one in found.goals], "No goals.")
+    yield from table(("GOAL", "WANTED", "MEASURED", "FLOOR", ""), [_goal(one) for one in found.goals], "No goals.")
     yield from (f"Not measured: {one.what}: {one.why}." for one in found.not_measured)
 
 
@@ -107,7 +115,8 @@ def _crowd(crowd: Crowd) -> Iterator[str]:
     if crowd.idle:
         made = f"made in {crowd.fork_each_ms:.1f} ms each, destroyed in {crowd.destroy_each_ms:.1f} ms each"
         yield f"{crowd.idle} idle sandboxes at once: {crowd.idle_memory_mib:.2f} MiB each, {made}."
-        yield f"A command in one of them, while all are there: {crowd.exec_ms:.1f} ms."
+        disk = "" if crowd.idle_disk_kib is None else f" Each added {crowd.idle_disk_kib:.0f} KiB to the file system."
+        yield f"A command in one of them, while all are there: {crowd.exec_ms:.1f} ms.{disk}"
     if crowd.tasks:
         yield (
             f"{crowd.tasks} tasks: {crowd.one_by_one_s:.2f} s one after the other, {crowd.at_once_s:.2f} s at once: "
@@ -116,8 +125,7 @@ def _crowd(crowd: Crowd) -> Iterator[str]:
 
 
 def _goal(goal: Goal) -> tuple[str, str, str, str, str]:
-    verdict = {True: "met", False: "NOT MET", None: "not measured"}[goal.met]
     floor = f"{goal.floor} {goal.floor_measured:.1f}" if goal.floor_measured is not None else ""
     wanted = f"{'≥' if goal.at_least else '≤'} {goal.limit:g} {goal.unit}".strip()
     value = "" if goal.measured is None else f"{goal.measured:.2f} {goal.unit}".strip()
-    return f"{goal.what} ({goal.says})", wanted, value, verdict, floor
+    return f"{goal.what} ({goal.says})", wanted, value, floor, goal.verdict

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import os
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bench import claims, plot, report, scale
-from sandbox.bench.outcome import BenchRecord
-from tests.unit.test_bench import content, recorded
+from bench import claims, plot, quotes, report, results, scale
+from sandbox.bench.content import Content
+from sandbox.bench.outcome import Timing
+from tests.unit.test_bench import content
+from tests.unit.test_bench_goals import recorded
 
 __all__ = ["content"]  # a fixture
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
@@ -66,32 +72,100 @@ def test_plots_are_whole_and_what_they_name_is_escaped() -> None:
     assert len(list(lines.iter(f"{space}polyline"))) == 2
 
 
-def test_the_account_has_what_was_measured_and_what_was_not(content: object, tmp_path: Path) -> None:
-    run: BenchRecord = recorded(content)  # type: ignore[arg-type]
-    curve = {
-        "axis": claims.ALIVE, "operation": "exec", "sizes": [1, 10], "medians_ms": [4.0, 41.5], "slope": 1.02,
-        "last_slope": 1.02, "claim": "flat", "bound": 0.25, "holds": False,
-    }  # fmt: skip
-    document = {
-        "date": "2026-01-31",
-        "version": "9.9",
-        "runs": {"native on xfs": run.document() | {"comparisons": []}},
-        "scale": [curve],
-        "not_measured": [{"what": "docker", "why": "no Docker Engine answers"}],
-    }
-    document["runs"]["native on xfs"].pop("schema")  # type: ignore[index]
-    results = tmp_path / "2026-01-31.json"
-    results.write_text(json.dumps(document))
-    report.write(results, tmp_path)
+CURVE = {
+    "axis": claims.ALIVE, "operation": "exec", "sizes": [1, 10], "medians_ms": [4.0, 41.5], "slope": 1.02,
+    "last_slope": 1.02, "claim": "flat", "bound": 0.25, "holds": False,
+}  # fmt: skip
+
+
+def measured(content: Content, **fields: Any) -> dict[str, Any]:
+    """A document of results as `make bench` writes it."""
+    run = recorded(content, comparisons=(), **fields).document()
+    del run["schema"], run["goals"]
+    missing = [{"what": "docker", "why": "no Docker Engine answers"}]
+    began = {"started_at": "2026-01-31T10:00Z", "version": "9.9"}
+    return {**began, "runs": {"native on xfs": run}, "scale": [CURVE], "not_measured": missing}
+
+
+def test_the_account_has_what_was_measured_and_what_was_not(content: Content, tmp_path: Path) -> None:
+    path = tmp_path / "results" / "2026-01-31-2-cores.json"
+    path.parent.mkdir()
+    results.write(path, measured(content))
+    report.write(path, tmp_path)
     text = (tmp_path / "README.md").read_text()
     for expected in (
-        "2026-01-31, sandbox 9.9",
+        "begun 2026-01-31T10:00Z, sandbox 9.9",
         "| exec | 2.00 | 3.00 | 2.00 |",
         "| memory, idle | 1.25 MiB |  | 4.50 MiB |",
         "- other, rollback_b: `wrong content: as told`",
-        "| exec (median) | ≤ 2 ms | 2.00 | met | enter 0.50 |",
+        "| exec (median) | ≤ 2 ms | 2.00 | enter: 0.50 | met |",
         "| sandboxes alive | exec | 1.02 | 1.02 | flat | **does not hold** | 1: 4.00, 10: 41.5 |",
         "Not measured: docker: no Docker Engine answers.",
     ):
         assert expected in text
-    assert {path.name for path in tmp_path.iterdir()} == {results.name, "README.md", "operations.svg", "scale.svg"}
+    assert {path.name for path in tmp_path.iterdir()} == {"results", "README.md", "native-on-xfs.svg", "growth.svg"}
+
+
+def test_what_is_wrong_with_the_results_is_said(content: Content, tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    results.write(path, measured(content, operations=(Timing.of("exec", "", [2.1]),)))
+    said: list[str] = []
+    assert report.verdict(path, said.append) == 1
+    assert said[0] == "exec along sandboxes alive: not flat"
+    assert said[1].startswith("native on xfs: exec: 2.1, wanted 2.0 ms")
+
+
+def test_a_part_takes_the_place_of_the_same_part_before(content: Content, tmp_path: Path) -> None:
+    _, document = results.begin(tmp_path, keep=True)
+    run = measured(content)["runs"]["native on xfs"]
+    results.add(document, "docker", {"why": "no Docker Engine answers"})
+    results.add(document, "docker", {"run": run})
+    results.add(document, "native on ext4", {"why": "the run was ended before it"})
+    results.add(document, "growth", {"scale": [CURVE]})
+    results.add(document, "docker", {"why": "it broke down"})
+    assert (list(document["runs"]), document["scale"]) == (["docker"], [CURVE])
+    assert [one["what"] for one in document["not_measured"]] == ["native on ext4"]
+
+
+def test_the_newest_results_are_those_that_began_last(tmp_path: Path) -> None:
+    assert results.newest(tmp_path) is None
+    for name, began in (("b", "2026-01-31T10:00Z"), ("a", "2026-01-31T11:00Z")):
+        path, document = results.begin(tmp_path, keep=False)
+        results.write(path.with_name(f"{name}.json"), document | {"started_at": began})
+    newest = results.newest(tmp_path)
+    assert newest is not None
+    assert newest.name == "a.json"
+    assert not list(newest.parent.glob("*.part"))
+
+
+def test_a_document_is_quoted_into_between_its_marks_alone() -> None:
+    text = "one 3 ms\n<!-- figures -->\nold 4 ms\n<!-- end of figures -->\ntwo\n"
+    found = quotes.quoted(text, "new 5 ms\n")
+    assert found == "one 3 ms\n<!-- figures -->\nnew 5 ms\n<!-- end of figures -->\ntwo\n"
+    assert quotes.unquoted(found) == "one 3 ms\ntwo\n"
+    with pytest.raises(ValueError, match="0 places"):
+        quotes.quoted("no marks\n", "new\n")
+
+
+def test_what_is_quoted_is_in_the_results(content: Content) -> None:
+    found = quotes.figures(measured(content, operations=(Timing.of("exec", "", [2.14]),)))
+    assert "| command | 2.14 | 2 |" in found["README.md"]
+    assert "native on xfs, exec: 2.14 ms, wanted 2; " in found["docs/performance.md"]
+
+
+def test_a_run_that_is_ended_early_keeps_what_it_has(tmp_path: Path) -> None:
+    """The first part is cut short: the command under it cleans up, and what is not there is named."""
+    command = [sys.executable, "-m", "bench", "--folder", str(tmp_path), "--only", "native on xfs,docker"]
+    env = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        [*command, "--files", "100", "--against", "bwrap"], cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr
+        while "== 1 of 2: native on xfs" not in process.stderr.readline():
+            assert process.poll() is None
+        process.terminate()
+        said = process.stderr.read()
+    assert process.returncode == 130, said
+    (path,) = (tmp_path / "results").iterdir()
+    assert [one["what"] for one in results.load(path)["not_measured"]] == ["native on xfs", "docker"]
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["results"], "nothing of the scratch folder stays"
