@@ -24,6 +24,12 @@ _SKEW = timedelta(minutes=5)
 """A clock may be set back by this much without anybody meaning harm."""
 
 
+EXPORT_MOVED = (
+    "Where the audit log is exported (audit_export in manager.yaml) changed after the request was made;"
+    " take the edit back, or propose the change anew."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Reason:
     """One thing that stands against a promotion."""
@@ -101,6 +107,8 @@ def _of_the_request(facts: Facts) -> Iterator[Reason]:
         yield Reason("Who took part in its session is not what the request names; propose the change anew.")
     if [target.name for target in facts.targets] != [target.name for target in request.targets]:
         yield Reason("Its targets are not those that the request names; all votes are void.")
+    if facts.audit_export != request.audit_export:
+        yield Reason(EXPORT_MOVED)
     if facts.version != request.version:
         yield Reason(
             f"The request was made by version {request.version}, this is {facts.version}; propose the change anew."
@@ -167,11 +175,19 @@ def _of_the_target(facts: Facts, asked: RequestTarget, target: TargetFacts) -> I
             stale=True,
         )
     if target.fingerprint not in (None, asked.base):
-        yield Reason(f"{target.name} has drifted from the base that was captured; run the task again.", stale=True)
+        where = f" ({target.drifted})" if target.drifted else ""
+        yield Reason(
+            f"{target.name} has drifted from the base that was captured{where}; run the task again.", stale=True
+        )
     digest = policy_digest(target.policy) if target.policy else None
     if digest != asked.policy_digest:
         yield Reason(
             f"{target.name}: its policy changed after the request was made, or can't be read; propose the change anew."
+        )
+    if target.settings != asked.settings:
+        yield Reason(
+            f"{target.name}: its health checks, after_apply, ignore or bake changed after the request was made;"
+            " take the edit back, or propose the change anew."
         )
     if target.policy_says:
         yield Reason(f"{target.name}: {target.policy_says}")

@@ -59,6 +59,10 @@ class TargetFacts:
     """What the target really is now; None: not looked at."""
     fingerprint: str | None = None
     """Of the target's state now; None: not looked at."""
+    drifted: str = ""
+    """Which of its paths are not as they were captured, in words."""
+    settings: str | None = None
+    """Salted digest of what else its file says about a promotion; None: nothing that concerns this change."""
     policy_says: str = ""
     """Why nothing can be done under its policy now: it was edited and the edit is not signed off. Empty: nothing."""
     files: bool = True
@@ -108,5 +112,7 @@ class Facts:
     """Over these records, worked out now."""
     stopped: str = ""
     """Why nothing may be promoted at all now, in the words of whoever stopped it; empty: go on."""
+    audit_export: str | None = None
+    """Where the log is vouched for before a promotion counts, as the configuration has it now."""
     applying: bool = False
     """The change is about to be applied: then a target that was not looked at speaks against it."""

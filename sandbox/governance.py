@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import Field
 
 from sandbox.records import Record
+from sandbox.records.base import Salt
 
 
 class LaunchStatement(Record):
@@ -26,7 +27,7 @@ class LaunchStatement(Record):
     home: str
     """The manager's home, by its id."""
     work: str
-    """SHA-256 over what is asked for: targets, limits, network, environment, task; with `part`, as its salt."""
+    """SHA-256 over what is asked for: targets, limits, network, environment, task; salted."""
     signed_at: datetime
 
 
@@ -41,11 +42,12 @@ class Part(Record):
     origin: str | None = None
     """The sandbox whose state came in by it: where a rollback crossed over."""
     task: str = ""
-    """SHA-256 of the task, where there was one, salted with `part`."""
+    """Salted digest of the task, where there was one."""
     message: bytes = Field(default=b"", repr=False)
     """The exact bytes that were signed; empty where nothing was."""
     signature: str = Field(default="", repr=False)
     """Armored SSHSIG."""
+    salt: Salt = ""
 
 
 class PolicyPin(Record):
@@ -64,3 +66,10 @@ class PolicyPin(Record):
     since: datetime
     by: str
     """The change that brought it; `first` where it was accepted because there was none."""
+
+
+class ExportBegun(Record):
+    """A copy of the audit log that this home has written to."""
+
+    path: str
+    at: datetime

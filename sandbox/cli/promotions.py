@@ -52,7 +52,10 @@ def told(record: PromotionRecord) -> Iterator[str]:
     taken = f" in {record.seconds:.2f} s"
     if record.status == "committed":
         yield f"Promoted {record.change}{taken}: {record.promotion}."
-        yield f"To take it back: `sandbox restore {record.promotion}`."
+        if record.kind == "policy":
+            yield "To take it back: put the old policy into its file again, and run `sandbox policy propose NAME`."
+        else:
+            yield f"To take it back: `sandbox restore {record.promotion}`."
     elif record.status == "restored" and record.restores:
         yield f"Took back {record.restores}{taken}: {record.promotion}."
     elif record.status == "restored":

@@ -97,7 +97,7 @@ def _read(line: bytes, path: Path) -> SignedCheckpoint:
     except ValidationError:
         raise JournalError(
             f"The exported audit log {path} is damaged: its last checkpoint can't be read.",
-            "Find out who wrote to it; move it away, and a new one is begun.",
+            "Find out who wrote to it. Name another path as audit_export in manager.yaml, and a new one is begun.",
         ) from None
 
 

@@ -31,6 +31,7 @@ RUN = "run"
 PROMOTION = "promotion"
 PART = "part"
 PIN = "pin"
+EXPORT = "export"
 """Kinds of record in the journal."""
 
 

@@ -8,7 +8,8 @@ from sandbox.records import PromotionRecord, SandboxRecord, SnapshotRecord
 
 def sandboxes(ctx: Context) -> tuple[SandboxRecord, ...]:
     """Those that have not been destroyed, oldest first."""
-    return tuple(record for record in ctx.ledger.find(SANDBOX, SandboxRecord) if record.status != "destroyed")
+    found = ctx.ledger.find(SANDBOX, SandboxRecord)
+    return tuple(record.unsalted() for record in found if record.status != "destroyed")
 
 
 def snapshots(ctx: Context, sandbox: str) -> tuple[SnapshotRecord, ...]:

@@ -7,6 +7,7 @@ durable before what it tells of. Must not judge what follows from it (`decide` d
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -74,12 +75,15 @@ def _signed(ctx: Context, session: str, verb: str, asked: Mapping[str, Any], key
 
     part = _part(ctx, session, verb)
     if task is not None:
-        part = part.model_copy(update={"task": launching.salted(part.part, task)})
+        part = part.model_copy(update={"task": launching.salted(part, task)})
     return launching.signed(part, ctx.home.id, asked, key)
 
 
 def _part(ctx: Context, session: str, verb: str, origin: str | None = None) -> Part:
-    return Part(part=fresh_id("part"), session=session, verb=verb, person=ctx.launcher, at=now(), origin=origin)
+    return Part(
+        part=fresh_id("part"), session=session, verb=verb, person=ctx.launcher, at=now(), origin=origin,
+        salt=secrets.token_hex(16),
+    )  # fmt: skip
 
 
 def keep(ctx: Context, part: Part) -> None:

@@ -24,7 +24,7 @@ from sandbox.facts import Facts, TargetFacts
 from sandbox.governance import PolicyPin
 from sandbox.lifecycle import exports, parts
 from sandbox.lifecycle.context import CHANGE, PIN, PROMOTION, Context
-from sandbox.lifecycle.signoff import policies, testimony
+from sandbox.lifecycle.signoff import objections, policies, testimony
 from sandbox.lifecycle.signoff.requests import evidence_digest, write_request
 from sandbox.records import (
     EntryChange,
@@ -159,7 +159,7 @@ def _request(ctx: Context, change: str, sealed: SealedPolicy) -> StoredChange:
         evidence=(),
         rehearsals=(),
     )
-    proof = evidence_digest((), (), hazards)
+    proof = evidence_digest((), (), hazards, draft.salt)
     seen = [PolicyMove(move.target, move.path, move.old, move.new) for move in sealed.moves]
     shown = document(change, sealed.digest, seen, ctx.launcher, [("at", made_at.isoformat(timespec="seconds"))])
     request = write_request(ctx, draft, _asked(sealed), proof, shown, session.digest)
@@ -276,6 +276,7 @@ def promote(ctx: Context, stored: StoredChange, name: str, decided: Facts, start
     record = PromotionRecord(
         promotion=name,
         change=stored.id,
+        kind="policy",
         digest=stored.digest,
         status="committed",
         targets=tuple(
@@ -283,8 +284,9 @@ def promote(ctx: Context, stored: StoredChange, name: str, decided: Facts, start
         ),
         started_at=now(),
     )
-    ctx.ledger.note("promotion.started", actor=ctx.launcher, subject=name, **testimony.decided(decided))
     with ctx.ledger.together():
+        objections.check(ctx, stored)
+        ctx.ledger.note("promotion.started", actor=ctx.launcher, subject=name, **testimony.decided(decided))
         ctx.ledger.spend(decided.request.nonce, promotion=name)
         for move in sealed.moves:
             _move(ctx, move, stored.id)

@@ -18,6 +18,7 @@ from sandbox.facts import Facts
 from sandbox.faults import reached
 from sandbox.lifecycle import exports, health, policy_changes, reserve, sealing
 from sandbox.lifecycle.context import CHANGE, PROMOTION, Context
+from sandbox.lifecycle.refusals import noted
 from sandbox.lifecycle.restoring import close_change, put_back
 from sandbox.lifecycle.sealing import Sealed, SealedTarget
 from sandbox.lifecycle.signoff import objections, testimony
@@ -25,6 +26,10 @@ from sandbox.lifecycle.signoff.requests import load_request
 from sandbox.lifecycle.signoff.rulings import Observed, content, gather, rule
 from sandbox.records import PromotedTarget, PromotionRecord, StoredChange
 from sandbox.targets.base import ApplyRequest
+from sandbox.trees.entry import Change, path_text
+
+_NAMED = 3
+"""So many paths that drifted are named; the rest are counted."""
 
 
 def promote(ctx: Context, change: str) -> PromotionRecord:
@@ -37,17 +42,20 @@ def promote(ctx: Context, change: str) -> PromotionRecord:
     name = fresh_id("prm")
     if stored.kind == "policy":
         return _promote_policy(ctx, stored, name, started)
-    sealed = sealing.load(ctx, stored)
-    for part in sealed.targets:
-        sealed.blobs.verify(part.changes)
+    with noted(ctx, "promotion.refused", stored.id):
+        sealed = sealing.load(ctx, stored)
+        for part in sealed.targets:
+            sealed.blobs.verify(part.changes)
     parts = [part for part in sealed.targets if part.changes]
     first = rule(ctx, stored, sealed)
     if not first.decision.allowed:
         return _refuse(ctx, name, stored, first, started)
     with ExitStack() as leases:
-        for part in sorted(parts, key=lambda part: part.identity):
-            leases.enter_context(_leased(ctx, part))
-        facts = gather(ctx, stored_change(ctx, change), sealed, _observe(ctx, sealed))
+        with noted(ctx, "promotion.refused", stored.id):
+            for part in sorted(parts, key=lambda part: part.identity):
+                leases.enter_context(_leased(ctx, part))
+            observed = _observe(ctx, sealed)
+        facts = gather(ctx, stored_change(ctx, change), sealed, observed)
         last = _ruled(ctx, facts)
         if not last.decision.allowed:
             return _refuse(ctx, name, stored, last, started)
@@ -81,10 +89,13 @@ def promote(ctx: Context, change: str) -> PromotionRecord:
 
 def _promote_policy(ctx: Context, stored: StoredChange, name: str, started: float) -> PromotionRecord:
     """The same rules, and nothing to lease, bake or put back: all of it is in the journal."""
-    facts = gather(ctx, stored, content(ctx, stored), {})
+    with noted(ctx, "promotion.refused", stored.id):
+        sealed = content(ctx, stored)
+    facts = gather(ctx, stored, sealed, {})
     ruling = _ruled(ctx, facts)
     if not ruling.decision.allowed:
         return _refuse(ctx, name, stored, ruling, started)
+    reached("promotion.decided")
     try:
         return policy_changes.promote(ctx, stored, name, facts, started)
     except (Drifted, Refused) as error:
@@ -127,14 +138,22 @@ def _observe(ctx: Context, sealed: Sealed) -> dict[str, Observed]:
     seen: dict[str, Observed] = {}
     for part in sealed.targets:
         target = ctx.target(part.spec.name)
-        seen[part.spec.name] = Observed(target.identify(), target.check(part.base).fingerprint)
+        drift = target.check(part.base)
+        seen[part.spec.name] = Observed(target.identify(), drift.fingerprint, _few(drift.changes))
     return seen
+
+
+def _few(changes: Sequence[Change]) -> str:
+    names = [path_text(change.path) or "." for change in changes[:_NAMED]]
+    more = len(changes) - len(names)
+    return ", ".join(names) + (f" and {more} more" if more else "")
 
 
 def _refuse(ctx: Context, name: str, stored: StoredChange, ruling: Ruling, started: float) -> PromotionRecord:
     record = PromotionRecord(
         promotion=name,
         change=stored.id,
+        kind=stored.kind,
         digest=stored.digest,
         status="refused",
         reasons=ruling.decision.reasons,
@@ -208,7 +227,7 @@ def _go_through(
     names = [part.spec.name for part in parts]
     try:
         record = _apply_all(ctx, record, stored, sealed, parts)
-        health.bake([ctx.target(name).spec for name in names], lambda: objections.check(ctx, stored, windows=False))
+        health.bake([part.spec for part in parts], lambda: objections.check(ctx, stored, windows=False))
         ctx.ledger.note("promotion.baked", actor=ctx.launcher, subject=record.promotion)
         # Signed before it counts: a log that can't be vouched for commits nothing (G2, G3).
         exports.vouch(ctx)

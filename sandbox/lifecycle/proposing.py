@@ -6,6 +6,7 @@ Owns when a difference is worth proposing. A failed check is a result (`Outcome.
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -142,8 +143,9 @@ def _request(
         hazards=hazards,
         evidence=evidence,
         rehearsals=rehearsals,
+        salt=secrets.token_hex(16),
     )
-    proof = evidence_digest(evidence, rehearsals, hazards)
+    proof = evidence_digest(evidence, rehearsals, hazards, draft.salt)
     document = review_document(record, sealed, draft)
     request = make_request(ctx, sealed, draft, proof, document, session.digest)
     change = draft.model_copy(update={"request": hashlib.sha256(request).hexdigest()})

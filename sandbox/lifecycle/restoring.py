@@ -15,6 +15,7 @@ from sandbox.faults import reached
 from sandbox.lifecycle import health, reserve
 from sandbox.lifecycle.context import CHANGE, PROMOTION, Context
 from sandbox.lifecycle.interrupts import deferred
+from sandbox.lifecycle.refusals import noted
 from sandbox.records import PromotedTarget, PromotionRecord, StoredChange
 from sandbox.targets.base import Target
 from sandbox.trees.entry import path_text
@@ -143,42 +144,50 @@ def take_back(ctx: Context, promotion: str) -> PromotionRecord:
     """
     started = time.monotonic()
     record = promotion_record(ctx, promotion)
+    with noted(ctx, "restore.refused", promotion), ExitStack() as leases:
+        backwards = _begin_taking_back(ctx, record, leases)
+        kept = leases.pop_all()
+    with kept:
+        return put_back(ctx, backwards, reason=f"taken back by {ctx.launcher}", started=started)
+
+
+def _begin_taking_back(ctx: Context, record: PromotionRecord, leases: ExitStack) -> PromotionRecord:
+    """Raises Conflict and Refused where it can't be; from here on it goes through, whatever happens."""
+    promotion = record.promotion
     if record.status != "committed":
         raise Conflict(
             f"The promotion {promotion} is {record.status}, not committed: there is nothing to take back.",
             "`sandbox promotions` shows how each ended.",
         )
     if ctx.ledger.get(CHANGE, record.change, StoredChange).kind == "policy":
-        ctx.ledger.note("restore.refused", actor=ctx.launcher, subject=promotion, says="a policy")
         raise Refused(
             f"The promotion {promotion} changed a policy, which is not taken back without signatures.",
             "Put the old policy into its file again, and run `sandbox policy propose NAME`.",
         )
-    with ExitStack() as leases:
-        for part in sorted(record.targets, key=lambda part: part.name):
-            leases.enter_context(ctx.target(part.name).lease())
-        _refuse_foreign_writes(ctx, record)
-        owner, name = ctx.owner.name, fresh_id("prm")
-        reserve.keep(ctx.home.promotion_folder(name))
-        backwards = PromotionRecord(
-            promotion=name,
-            change=record.change,
-            digest=record.digest,
-            status="restoring",
-            targets=tuple(part.model_copy(update={"status": "applied"}) for part in record.targets),
-            started_at=now(),
-            restores=promotion,
-            owner=owner,
-        )
-        ctx.ledger.put(
-            PROMOTION,
-            backwards.promotion,
-            backwards,
-            event="promotion.taking_back",
-            actor=ctx.launcher,
-            restores=promotion,
-        )
-        return put_back(ctx, backwards, reason=f"taken back by {ctx.launcher}", started=started)
+    for part in sorted(record.targets, key=lambda part: part.name):
+        leases.enter_context(ctx.target(part.name).lease())
+    _refuse_foreign_writes(ctx, record)
+    owner, name = ctx.owner.name, fresh_id("prm")
+    reserve.keep(ctx.home.promotion_folder(name))
+    backwards = PromotionRecord(
+        promotion=name,
+        change=record.change,
+        digest=record.digest,
+        status="restoring",
+        targets=tuple(part.model_copy(update={"status": "applied"}) for part in record.targets),
+        started_at=now(),
+        restores=promotion,
+        owner=owner,
+    )
+    ctx.ledger.put(
+        PROMOTION,
+        backwards.promotion,
+        backwards,
+        event="promotion.taking_back",
+        actor=ctx.launcher,
+        restores=promotion,
+    )
+    return backwards
 
 
 def _refuse_foreign_writes(ctx: Context, record: PromotionRecord) -> None:

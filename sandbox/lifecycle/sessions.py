@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -131,6 +132,7 @@ def create(
         limits=limits,
         network=network,
         env=env or {},
+        salt=secrets.token_hex(16),
         launcher=ctx.launcher,
         launch=launch.part if launch else None,
         created_at=now(),
@@ -248,6 +250,7 @@ def fork(ctx: Context, snapshot: str, key: Path | None = None) -> SandboxRecord:
     record = _with(
         origin,
         sandbox=name,
+        salt=secrets.token_hex(16),
         launcher=ctx.launcher,
         launch=launch.part if launch else None,
         created_at=now(),

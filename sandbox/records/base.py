@@ -4,11 +4,15 @@ Owns what all of them have in common. `document()` gives the JSON form with its 
 """
 
 # No annotations from __future__: as texts, each would be compiled anew at every start.
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA = 1
+
+Salt = Annotated[str, Field(exclude_if=lambda value: not value, repr=False)]
+"""Random, and nowhere but in the journal. The log has digests of what may hold a secret: with this in them, nobody who
+has only a copy of the log can try what the secret is (G6). Empty in what an earlier version wrote."""
 
 
 class Record(BaseModel):

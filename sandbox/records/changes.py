@@ -7,7 +7,7 @@ Owns the shape of these documents. Must not decide or do anything.
 from datetime import datetime
 from typing import Literal
 
-from sandbox.records.base import Record
+from sandbox.records.base import Record, Salt
 from sandbox.records.signoff import Decision, VoteView
 
 
@@ -141,6 +141,7 @@ class StoredChange(Record):
     hazards: tuple[Hazard, ...]
     evidence: tuple[Evidence, ...]
     rehearsals: tuple[Rehearsal, ...]
+    salt: Salt = ""
 
 
 class ChangeView(Record):

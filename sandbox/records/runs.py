@@ -41,6 +41,8 @@ class PromotedTarget(Record):
 class PromotionRecord(Record):
     promotion: str
     change: str
+    kind: Literal["files", "policy"] = "files"
+    """Of the change."""
     digest: str = ""
     status: Literal["promoting", "committed", "restoring", "restored", "frozen", "refused"]
     reasons: tuple[str, ...] = ()

@@ -6,11 +6,11 @@ Owns the shape of these documents. Must not decide or do anything.
 # No annotations from __future__: as texts, each would be compiled anew at every start.
 import base64
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field
 
-from sandbox.records.base import SCHEMA, Record
+from sandbox.records.base import SCHEMA, Record, Salt
 from sandbox.spec import Limits, Network
 
 
@@ -35,6 +35,7 @@ class SandboxRecord(Record):
     limits: Limits
     network: Network
     env: dict[str, str] = Field(default_factory=dict)
+    salt: Salt = ""
     launcher: str
     launch: str | None = None
     """The signed statement of who launched it; None: the launcher was only named."""
@@ -45,6 +46,10 @@ class SandboxRecord(Record):
     forked_from: str | None = None
     head: str | None = None
     """The snapshot that it was last taken to or rolled back to."""
+
+    def unsalted(self) -> Self:
+        """To be shown."""
+        return self.model_copy(update={"salt": ""})
 
 
 class SnapshotRecord(Record):

@@ -20,6 +20,8 @@ class RequestTarget(Record):
     policy: str | None
     policy_digest: str | None
     """None: the target names no policy, so nobody can approve."""
+    settings: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Salted digest of what else its file says about a promotion: `ignore`, health checks, commands after the apply."""
 
 
 class Request(Record):
@@ -43,6 +45,8 @@ class Request(Record):
     expires_at: datetime
     version: str
     """Of the manager."""
+    audit_export: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Where the log is vouched for before the promotion counts; None: nowhere."""
 
 
 class Vote(Record):

@@ -55,7 +55,7 @@ class Runs:
     def show(self, name: str) -> SandboxRecord | RunRecord:
         """A sandbox or a run. Raises NotFound."""
         if not name.startswith("run_"):
-            return self.context.sandbox(name)
+            return self.context.sandbox(name).unsalted()
         record = self._run(name)
         if record.change_id is None:
             return record

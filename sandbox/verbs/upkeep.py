@@ -75,8 +75,12 @@ class Upkeep:
 
     def build_image(self, image: str, on_progress: Callable[[str], None] | None = None) -> None:
         """Make a defined image ready."""
-        engine = self.context.engine(self.context.default_engine())
+        name = self.context.default_engine()
+        ledger, actor = self.context.ledger, self.context.launcher
+        ledger.note("image.building", actor=actor, subject=image, engine=name)
+        engine = self.context.engine(name)
         engine.build_image(image, on_progress or (lambda _line: None))
+        ledger.note("image.built", actor=actor, subject=image, engine=name, digest=engine.image_digest(image))
 
 
 def audit_verify(

@@ -225,7 +225,7 @@ def signed_policy(house: House) -> Facts:
     edited_policy(house)
     change = house("policy", "propose", "production", "--json").expect(0).json
     house.sign_off(change)
-    return {"change": change}
+    return {"change": change, "exported": _exported(house).read_bytes()}
 
 
 def _exported(house: House) -> Path:
@@ -263,7 +263,7 @@ def _promote(house: House, facts: Facts, env: dict[str, str]) -> Answer:
 
 
 def _promote_policy(house: House, facts: Facts, env: dict[str, str]) -> Answer:
-    _exported(house).unlink(missing_ok=True)  # the home was put back for this play, so the witness goes as well
+    _exported(house).write_bytes(facts["exported"])  # the home was put back for this play, and so is the witness
     return house.promote(facts["change"], env=env)
 
 
@@ -356,7 +356,7 @@ ACTS: dict[str, Act] = {
     "promote, not well": Act(_promote, unwell, restored, code=7),
     "promote a policy": Act(_promote_policy, signed_policy, in_force_or_not),
     "promote a policy, not exported": Act(
-        _promote_policy, signed_policy, in_force_or_not, code=7, faults="audit.exported:error:2"
+        _promote_policy, signed_policy, in_force_or_not, code=7, faults="audit.exported:error"
     ),
     "restore a policy": Act(_restore_policy, signed_policy, in_force_or_not, code=3),
     "restore": Act(_take_back, signed(*ONE), taken_back_or_not),

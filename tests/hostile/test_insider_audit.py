@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+import rfc8785
 
 from sandbox.journal.audit import Notary
 from sandbox.journal.ledger import Ledger
@@ -177,6 +182,35 @@ def test_t29_g6_no_secret_of_a_command_a_check_or_the_environment_is_in_the_log(
     for log in (story.root / "audit.jsonl", story.home / "keys/audit_checkpoint"):
         assert b"CANARY" not in log.read_bytes()
     assert b"CANARY" not in story("audit", "log", "--json").stdout
+
+
+def test_g6_no_secret_can_be_tried_on_the_digests_of_an_export(story: House) -> None:
+    """Whoever has a copy of the log, and knows everything but one weak secret, has nothing to hold a guess against."""
+    told = set(re.findall(r"[0-9a-f]{64}", (story.root / "audit.jsonl").read_text()))
+    with closing(sqlite3.connect(story.home / "journal.db")) as journal:
+        rows = journal.execute(
+            "SELECT kind, id, body FROM records WHERE kind IN ('sandbox', 'part', 'change')"
+        ).fetchall()
+    records = [(kind, name, json.loads(body)) for kind, name, body in rows]
+    assert {kind for kind, _, record in records if "CANARY" in json.dumps(record)} == {"sandbox", "change"}
+    records = [one for one in records if one[2].get("kind") != "policy"]  # there is nothing secret in these
+    for _, _, record in records:
+        assert len(record.pop("salt")) == 32
+        assert digest(record) not in told
+    changes = [record for kind, _, record in records if kind == "change"]
+    for change in changes:
+        guessed = {name: change[name] for name in ("evidence", "rehearsals", "hazards")}
+        assert digest(guessed) not in told
+        for check in change["evidence"]:
+            assert hashlib.sha256(f"{change['id']} {check['check']}".encode()).hexdigest() not in told
+    (box,) = [record for kind, name, record in records if kind == "sandbox" and name == changes[0]["sandbox"]]
+    work = {"targets": ["app"], **{name: box[name] for name in ("limits", "network", "env")}}
+    for _, name, part in [one for one in records if one[0] == "part"]:
+        assert digest([name, {**work, "task": part["task"]}]) not in told
+
+
+def digest(what: Any) -> str:
+    return hashlib.sha256(rfc8785.dumps(what)).hexdigest()
 
 
 def test_g4_the_log_of_a_change_reads_well(story: House) -> None:

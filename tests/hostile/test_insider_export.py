@@ -131,6 +131,26 @@ def test_g2_a_copy_that_was_cut_or_is_of_another_log_is_told(house: House, copy:
     assert "not one of its" in other("list", "--json").expect(2).json["error"]["says"]
 
 
+@pytest.mark.parametrize("how", ["deleted", "emptied"])
+def test_g2_a_copy_that_somebody_did_away_with_is_missed_at_the_next_start(house: House, copy: Path, how: str) -> None:
+    change = house.propose("echo one > one.txt")
+    house.sign_off(change)
+    whole = copy.read_bytes()
+    copy.unlink() if how == "deleted" else copy.write_bytes(b"")
+    for answer in (house("list", "--json"), house.promote(change)):
+        assert f"{copy} is gone, and it was there before" in answer.expect(2).json["error"]["says"]
+    copy.write_bytes(whole)
+    house.promote(change).expect(0)
+    # What the message offers: another place, for what is proposed from then on.
+    copy.unlink()
+    manager(house, audit_export=str(copy.with_name("next.jsonl")))
+    house("list").expect(0)
+    later = house.propose("echo two > two.txt")
+    house.sign_off(later)
+    house.promote(later).expect(0)
+    verified(house, copy.with_name("next.jsonl")).expect(0)
+
+
 @pytest.mark.parametrize("text", ["audit_export: audit.jsonl", "audit_exports: /a", "stop: ''", "stop: true", "[]"])
 def test_a_wrong_manager_file_is_an_error_at_its_line(house: House, text: str) -> None:
     (house.config / "manager.yaml").write_text(text)

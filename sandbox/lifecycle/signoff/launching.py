@@ -23,9 +23,9 @@ NAMESPACE = "sandbox-launch@v1"
 _SKEW = timedelta(minutes=5)
 
 
-def salted(part: str, what: Any) -> str:
-    """SHA-256 over a value that may hold secrets, with the part's fresh id as its salt (G6)."""
-    return hashlib.sha256(rfc8785.dumps([part, what])).hexdigest()
+def salted(part: Part, what: Any) -> str:
+    """SHA-256 over a value that may hold secrets (G6)."""
+    return hashlib.sha256(rfc8785.dumps([part.part + part.salt, what])).hexdigest()
 
 
 def signed(part: Part, home: str, work: Mapping[str, Any], key: Path) -> Part:
@@ -60,7 +60,7 @@ def _statement(part: Part, home: str, work: Mapping[str, Any]) -> bytes:
         verb=part.verb,
         person=part.person,
         home=home,
-        work=salted(part.part, {**work, "task": part.task}),
+        work=salted(part, {**work, "task": part.task}),
         signed_at=part.at,
     )
     return rfc8785.dumps(statement.model_dump(mode="json"))

@@ -7,7 +7,7 @@ must not decide anew (`rulings` does), which would cost reading all that was sea
 from __future__ import annotations
 
 from sandbox.clock import now
-from sandbox.decide import policy_digest
+from sandbox.decide import EXPORT_MOVED, policy_digest
 from sandbox.errors import Refused
 from sandbox.lifecycle.context import VOTE, Context
 from sandbox.lifecycle.signoff import signing
@@ -20,15 +20,17 @@ from sandbox.windows import closed
 def check(ctx: Context, stored: StoredChange, *, windows: bool = True) -> None:
     """Raise Refused where somebody has taken their word back, or stopped it all, since it was decided.
 
-    `windows`: a time in which nothing is promoted counts, too. It does not where all is applied already: taking it
-    back would be one more change in that time.
+    A change of policies moves its own, which its caller compares. `windows`: a time in which nothing is promoted
+    counts, too. It does not where all is applied already: taking it back would be one more change in that time.
     """
     request, _ = load_request(ctx, stored.id, stored.request)
     if says := _rejected(ctx, stored, request):
         raise Refused(says)
     if reason := ctx.config.manager().stop:
         raise Refused(f"All promotions are stopped: {reason}")
-    for asked in request.targets:
+    if ctx.config.manager().audit_export != request.audit_export:
+        raise Refused(EXPORT_MOVED)
+    for asked in request.targets if stored.kind == "files" else ():
         stands = standing(ctx, ctx.target(asked.name).spec)
         if stands.says:
             raise Refused(f"{asked.name}: {stands.says}")

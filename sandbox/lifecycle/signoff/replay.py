@@ -207,6 +207,7 @@ def _facts(log: _Log, asked: _Asked, detail: dict[str, Any], at: datetime) -> Fa
         parts=tuple(_part(log, one) for one in detail["parts"]),
         participants=tuple(detail["participants"]),
         session_digest=detail["session"],
+        audit_export=detail.get("audit_export"),
         applying=True,
     )
 
@@ -222,6 +223,7 @@ def _target(log: _Log, told: dict[str, Any], holds: str) -> TargetFacts:
         protected=tuple(Protected(role, "a path", count) for role, count in told["roles"]),
         identity=told["identity"],
         fingerprint=told["fingerprint"],
+        settings=told.get("settings"),
         files=holds == "files",
     )
 

@@ -9,6 +9,7 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import rfc8785
 
@@ -22,6 +23,7 @@ from sandbox.lifecycle.sealing import Sealed
 from sandbox.lifecycle.signoff.policies import policy_of, signing_time
 from sandbox.lifecycle.signoff.signing import request_bytes
 from sandbox.records import Evidence, Hazard, Rehearsal, Request, RequestTarget, StoredChange
+from sandbox.spec import TargetSpec
 
 REQUEST = "request.json"
 REVIEW = "review.txt"
@@ -46,6 +48,7 @@ def make_request(
             predicted=part.delta.predicted,
             policy=part.spec.policy,
             policy_digest=policy_digest(policy) if (policy := policies[part.spec.name]) else None,
+            settings=settings_digest(part.spec, draft.salt),
         )
         for part in sealed.targets
     )
@@ -74,6 +77,7 @@ def write_request(
         made_at=draft.created_at,
         expires_at=draft.expires_at,
         version=sandbox.__version__,
+        audit_export=ctx.config.manager().audit_export,
     )
     exact = request_bytes(request)
     directory = ctx.home.change(draft.id)
@@ -114,9 +118,19 @@ def _read(ctx: Context, change: str, name: str) -> bytes:
         ) from error
 
 
-def evidence_digest(evidence: Sequence[Evidence], rehearsals: Sequence[Rehearsal], hazards: Sequence[Hazard]) -> str:
+def settings_digest(spec: TargetSpec, salt: str) -> str:
+    """Over what a target's file says, besides its policy, about how a promotion goes: what is left out, what is run
+    after it, what must be well and for how long (C9). Salted, because commands may carry secrets (G6)."""
+    said = spec.model_dump(mode="json", include={"ignore", "health", "grace_s", "bake_s", "after_apply"})
+    return hashlib.sha256(rfc8785.dumps([salt, said])).hexdigest()
+
+
+def evidence_digest(
+    evidence: Sequence[Evidence], rehearsals: Sequence[Rehearsal], hazards: Sequence[Hazard], salt: str
+) -> str:
     """One digest over all that was found out about a change before people were asked (A3)."""
-    document = {
+    document: dict[str, Any] = {
+        **({"salt": salt} if salt else {}),
         "evidence": [one.model_dump(mode="json") for one in evidence],
         "rehearsals": [one.model_dump(mode="json") for one in rehearsals],
         "hazards": [one.model_dump(mode="json") for one in hazards],

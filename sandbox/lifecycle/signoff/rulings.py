@@ -19,7 +19,7 @@ from sandbox.lifecycle.parts import Session, session_of, session_of_proposal
 from sandbox.lifecycle.policy_changes import SealedPolicy
 from sandbox.lifecycle.sealing import Sealed, SealedTarget, load
 from sandbox.lifecycle.signoff.policies import standing
-from sandbox.lifecycle.signoff.requests import evidence_digest, load_request
+from sandbox.lifecycle.signoff.requests import evidence_digest, load_request, settings_digest
 from sandbox.lifecycle.signoff.votes import judged
 from sandbox.records import StoredChange, VoteView
 from sandbox.spec import PolicySpec
@@ -32,6 +32,8 @@ class Observed(NamedTuple):
 
     identity: str
     fingerprint: str
+    drifted: str = ""
+    """Which paths are not as they were captured, in words."""
 
 
 Content = Sealed | SealedPolicy
@@ -69,10 +71,10 @@ def gather(
         request_digest=hashlib.sha256(exact).hexdigest(),
         recorded_request_digest=stored.request,
         change_digest=sealed.digest,
-        evidence_digest=evidence_digest(stored.evidence, stored.rehearsals, stored.hazards),
+        evidence_digest=evidence_digest(stored.evidence, stored.rehearsals, stored.hazards, stored.salt),
         status=stored.status,
         launcher=stored.launcher,
-        targets=_targets(ctx, sealed, observed),
+        targets=_targets(ctx, stored, sealed, observed),
         hazards=stored.hazards,
         evidence=stored.evidence,
         rehearsals=stored.rehearsals,
@@ -85,6 +87,7 @@ def gather(
         participants=session.participants(stored.launcher),
         session_digest=session.digest,
         stopped=ctx.config.manager().stop or "",
+        audit_export=ctx.config.manager().audit_export,
         applying=observed is not None,
     )
 
@@ -95,15 +98,17 @@ def _session(ctx: Context, stored: StoredChange, sealed: Content) -> Session:
     return session_of(ctx, stored.sandbox, stored.created_at)
 
 
-def _targets(ctx: Context, sealed: Content, observed: Mapping[str, Observed] | None) -> tuple[TargetFacts, ...]:
+def _targets(
+    ctx: Context, stored: StoredChange, sealed: Content, observed: Mapping[str, Observed] | None
+) -> tuple[TargetFacts, ...]:
     if isinstance(sealed, SealedPolicy):
         applying = observed is not None
         return tuple(policy_changes.facts(ctx, move, applying=applying) for move in sealed.moves)
     seen = observed or {}
-    return tuple(_facts(ctx, part, seen.get(part.spec.name)) for part in sealed.targets)
+    return tuple(_facts(ctx, stored, part, seen.get(part.spec.name)) for part in sealed.targets)
 
 
-def _facts(ctx: Context, part: SealedTarget, observed: Observed | None) -> TargetFacts:
+def _facts(ctx: Context, stored: StoredChange, part: SealedTarget, observed: Observed | None) -> TargetFacts:
     stands = standing(ctx, part.spec)
     policy = stands.policy
     return TargetFacts(
@@ -116,7 +121,9 @@ def _facts(ctx: Context, part: SealedTarget, observed: Observed | None) -> Targe
         protected=_protected(policy, part.changes) if policy else (),
         identity=observed.identity if observed else None,
         fingerprint=observed.fingerprint if observed else None,
+        drifted=observed.drifted if observed else "",
         policy_says=stands.says,
+        settings=settings_digest(part.spec, stored.salt),
     )
 
 

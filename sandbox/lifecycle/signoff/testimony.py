@@ -24,7 +24,7 @@ def proposed(stored: StoredChange, request: bytes, evidence: str) -> dict[str, A
         "exact": request.decode("utf-8"),
         "checks": [
             {
-                "check": hashlib.sha256(f"{stored.id} {one.check}".encode()).hexdigest(),
+                "check": hashlib.sha256(f"{stored.id}{stored.salt} {one.check}".encode()).hexdigest(),
                 "exit_code": one.exit_code,
                 "timed_out": one.timed_out,
                 "output_sha256": one.output_sha256,
@@ -61,6 +61,7 @@ def decided(facts: Facts) -> dict[str, Any]:
         "version": facts.version,
         "participants": list(facts.participants),
         "session": facts.session_digest,
+        "audit_export": facts.audit_export,
         "parts": [
             {name: getattr(part, name) for name in ("part", "person", "verb", "launched", "key")}
             for part in facts.parts
@@ -76,6 +77,7 @@ def decided(facts: Facts) -> dict[str, Any]:
                 "modified": target.modified,
                 "deleted": target.deleted,
                 "empties": target.empties,
+                "settings": target.settings,
                 "roles": [[rule.role, rule.count] for rule in target.protected],
             }
             for asked, target in zip(facts.request.targets, facts.targets, strict=True)
