@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
-from typing import Any
 
 from sandbox.clock import fresh_id, now
 from sandbox.decide import Reason, Ruling, decide
@@ -60,17 +59,8 @@ def promote(ctx: Context, change: str) -> PromotionRecord:
         if not last.decision.allowed:
             return _refuse(ctx, name, stored, last, started)
         reached("promotion.decided")
-        record = PromotionRecord(
-            promotion=name,
-            change=change,
-            digest=stored.digest,
-            status="promoting",
-            targets=tuple(PromotedTarget(name=part.spec.name, status="pending") for part in parts),
-            started_at=now(),
-            owner=ctx.owner.name,
-        )
         try:
-            _start(ctx, record, stored, testimony.decided(facts))
+            record = _start(ctx, name, stored, parts, facts)
         except Refused as error:
             return _refuse(ctx, name, stored, Ruling((Reason(error.says),)), started)
         try:
@@ -184,11 +174,24 @@ def _refused_in_preparation(
     return refused
 
 
-def _start(ctx: Context, record: PromotionRecord, stored: StoredChange, decided: dict[str, Any]) -> None:
+def _start(
+    ctx: Context, name: str, stored: StoredChange, parts: Sequence[SealedTarget], facts: Facts
+) -> PromotionRecord:
     """Durable only together with the last look: the log never has a start that follows what stood against it (B7)."""
+    record = PromotionRecord(
+        promotion=name,
+        change=stored.id,
+        digest=stored.digest,
+        status="promoting",
+        targets=tuple(PromotedTarget(name=part.spec.name, status="pending") for part in parts),
+        started_at=now(),
+        owner=ctx.owner.name,
+    )
+    decided = testimony.decided(facts)
     with ctx.ledger.together():
         objections.check(ctx, stored)
-        ctx.ledger.put(PROMOTION, record.promotion, record, event="promotion.started", actor=ctx.launcher, **decided)
+        ctx.ledger.put(PROMOTION, name, record, event="promotion.started", actor=ctx.launcher, **decided)
+    return record
 
 
 def _request(ctx: Context, record: PromotionRecord, sealed: Sealed, part: SealedTarget) -> ApplyRequest:
