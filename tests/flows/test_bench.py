@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench import claims
-from sandbox.bench import commands, contender, course, kernel_floor, machine, pool, targets
+from sandbox.bench import apart, commands, contender, kernel_floor, machine, targets
 from sandbox.bench.outcome import BenchRecord
 from tests.engines import Registry
 from tests.flows.scratch import left, play
@@ -20,8 +20,8 @@ from tests.host import traces
 
 PEERS = {"native": "bwrap", "docker": "docker-sdk"}
 """A test on native needs no Docker Engine."""
-TASKS = {"native": 1, "docker": 0}
-"""Tasks take the same way on both."""
+ASKED = {"native": ("--idle", "1", "--tasks", "1"), "docker": ("--idle", "0", "--tasks", "0", "--only-verbs")}
+"""Captures, commands and tasks take the same way on both, and all of a minute on docker."""
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,8 +37,9 @@ def test_every_operation_is_measured_beside_floors_and_peers(
     place: tuple[str, str], registry: Registry, folder: Path
 ) -> None:
     registry.engine(*place)  # the engine is there, its image built
-    sizes = ["--files", "100", "--rounds", "1", "--idle", "1", "--tasks", str(TASKS[place[0]]), "--filesystem", "xfs"]
+    sizes = ["--files", "100", "--rounds", "1", *ASKED[place[0]], "--filesystem", "xfs"]
     options = [*sizes, "--against", PEERS[place[0]], "--json"]
+    everything = "--only-verbs" not in sizes
     process = play(place[0], folder, "bench", *options)
     answer, told = process.communicate(timeout=280)
     assert process.returncode == 0, told
@@ -46,9 +47,9 @@ def test_every_operation_is_measured_beside_floors_and_peers(
     assert document.pop("schema") == 1
     record = BenchRecord.model_validate(document)
     assert (record.engine, record.files, record.bytes, record.rounds) == (place[0], 100, 100 * 20_480, 1)
-    warm = [*pool.STEPS] if place[0] in course.POOLED else []
-    assert [one.name for one in record.operations] == [*contender.STEPS, *warm, *targets.STEPS]
-    assert [one.name for one in record.commands] == list(commands.COMMANDS)
+    more = [*(step for step in apart.STEPS if step in apart.BY_ENGINE[place[0]]), *targets.STEPS]
+    assert [one.name for one in record.operations] == [*contender.STEPS, *(more if everything else ())]
+    assert [one.name for one in record.commands] == (list(commands.COMMANDS) if everything else [])
     unmeasured = {name for one in record.not_measured for name in one.what.split(", ")}
     floors = [name for name in (*machine.FLOORS, *kernel_floor.FLOORS) if name not in unmeasured]
     assert [one.name for one in record.floors] == floors
@@ -57,7 +58,9 @@ def test_every_operation_is_measured_beside_floors_and_peers(
     times = {one.name: len(one.samples_ms) for one in record.operations}
     assert (times["exec"], times["create"]) == (contender.EXECS, 1), "the round that warms up does not count"
     assert record.memory_mib
-    assert (record.crowd.idle, record.crowd.tasks) == (1, TASKS[place[0]])
+    assert (record.crowd.idle, record.crowd.tasks) == ((1, 1) if everything else (0, 0))
+    assert record.crowd.idle_disk_kib is not None or not everything
+    assert record.only_verbs is not everything
     assert all(goal.met is not None for goal in record.goals if goal.what in ("exec", "destroy", "diff of A"))
     assert record.machine.cores > 0
     assert (record.machine.filesystem, record.machine.below is None) == ("xfs", False)

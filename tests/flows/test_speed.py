@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from statistics import median
 
 import pytest
 
@@ -21,20 +20,23 @@ from sandbox.bench.watch import Stopwatch
 from sandbox.drills.stage import make_ready, managed
 from tests.engines import Registry
 
-ROUNDS = 5
+ROUNDS = 4
 EXECS = 3
-MOST = {
-    "native": ("bwrap", {"create": 20, "exec": 8, "snapshot": 150, "rollback": 80, "destroy": 25}),
-    "docker": ("docker-sdk", {"create": 6, "exec": 4, "snapshot": 14, "rollback": 4, "destroy": 5}),
+MOST: dict[str, tuple[str, dict[str, float]]] = {
+    "native": ("bwrap", {"create": 12, "exec": 2.2, "snapshot": 25, "rollback": 36, "destroy": 10}),
+    "docker": ("docker-sdk", {"create": 4.5, "exec": 1.6, "snapshot": 5, "rollback": 1.6, "destroy": 4.5}),
 }
-"""By engine: the tool by hand, and how many times its time a step may take: some three times what was measured.
+"""By engine: the tool by hand, and how many times its time a step may take: some twice what was measured under load.
 bubblewrap by hand keeps no record and forces nothing to disk: a snapshot of its own is one mount."""
 
 
-def slower(watch: Stopwatch, peer: str, most: dict[str, int]) -> Iterator[str]:
-    """A line for each step that takes more than it may, by the median of all pairs."""
+def slower(watch: Stopwatch, peer: str, most: dict[str, float]) -> Iterator[str]:
+    """A line for each step that takes more than it may, by the best of all rounds on either side.
+
+    What else the machine does only ever adds to a time, so that the best is what each takes by itself.
+    """
     for step, limit in most.items():
-        ratio = median(ours / theirs for ours, theirs in watch.pairs(step, WHO, peer))
+        ratio = min(watch.samples(WHO, step)) / min(watch.samples(peer, step))
         if ratio > limit:
             yield f"{step}: {ratio:.2f} times what {peer} takes, and at most {limit:g} is allowed"
 
@@ -78,9 +80,9 @@ def test_no_step_is_clearly_slower_than_by_hand(place: tuple[str, str], registry
 
 
 @pytest.mark.parametrize(
-    ("ours", "found"), [([2.0, 2.0, 90.0], []), ([2.0, 6.1, 90.0], ["exec: 3.05 times what by hand"])]
+    ("ours", "found"), [([90.0, 5.9, 90.0], []), ([6.2, 6.1, 90.0], ["exec: 3.05 times what by hand"])]
 )
-def test_the_guard_finds_what_is_slower_and_not_one_bad_moment(ours: list[float], found: list[str]) -> None:
+def test_the_guard_finds_what_is_slower_and_no_bad_moments(ours: list[float], found: list[str]) -> None:
     watch = Stopwatch()
     for watch.round, took in enumerate(ours, 1):
         watch.note(WHO, "exec", took)
