@@ -267,6 +267,18 @@ def _promote_policy(house: House, facts: Facts, env: dict[str, str]) -> Answer:
     return house.promote(facts["change"], env=env)
 
 
+def to_be_exported(house: House) -> Facts:
+    """Somebody asks for an export when there is a log already."""
+    facts = proposed(*ONE)(house)
+    (house.config / "manager.yaml").write_text(f"audit_export: {_exported(house)}\n")
+    return facts
+
+
+def _first_export(house: House, facts: Facts, env: dict[str, str]) -> Answer:
+    _exported(house).unlink(missing_ok=True)
+    return _sign("reject", "alice", "--reason", "no")(house, facts, env)
+
+
 def _restore_policy(house: House, facts: Facts, env: dict[str, str]) -> Answer:
     done = _promote_policy(house, facts, {}).expect(0).json
     return house("restore", done["promotion"], "--json", env=env)
@@ -350,6 +362,7 @@ ACTS: dict[str, Act] = {
     "approve": Act(_sign("approve"), proposed(*ONE), votes),
     "approve with a strange key": Act(_sign("approve", "mallory"), proposed(*ONE), votes, code=3),
     "reject": Act(_sign("reject", "alice", "--reason", "no"), proposed(*ONE), votes),
+    "reject, exported for the first time": Act(_first_export, to_be_exported, votes),
     "promote": Act(_promote, signed(*ONE), committed_or_restored),
     "promote, three targets": Act(_promote, signed(*THREE), committed_or_restored),
     "promote, unsigned": Act(_promote, proposed(*ONE), restored, code=3),
@@ -364,6 +377,9 @@ ACTS: dict[str, Act] = {
     "recover a promotion": Act(_recover, signed(*THREE), restored),
     "recover a run": Act(_recover_run, nothing, untouched),
     "recover what was put back by hand": Act(_confirm, signed(*ONE), restored),
+    "image build": Act(
+        lambda house, _, env: house("image", "build", house.image, "--json", env=env), nothing, untouched
+    ),
     "create": Act(_by_hand("create"), nothing, usable),
     "create that fails": Act(_by_hand("create"), nothing, usable, code=1, faults="engine.created:error"),
     "snapshot": Act(_by_hand("snapshot"), nothing, usable),
