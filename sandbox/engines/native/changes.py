@@ -60,9 +60,8 @@ def _below(at: Directory, path: bytes, sink: Sink, depth: int) -> Iterator[Candi
     if depth > MAX_DEPTH:
         raise OverLimit(f"Directories are nested deeper than {MAX_DEPTH} levels in the sandbox.")
     names = {os.fsencode(name) for layer in at.layers for name in os.listdir(layer)}
-    if not at.shows_base:
-        names |= base_names(at.base)
-    for name in sorted(names):
+    hidden = set() if at.shows_base else base_names(at.base)
+    for name in sorted(names | hidden):
         where = path + b"/" + name if path else name
         with ExitStack() as stack:
             found = look_up(at, name, stack)
@@ -71,7 +70,7 @@ def _below(at: Directory, path: bytes, sink: Sink, depth: int) -> Iterator[Candi
                 yield from _below(found, where, sink, depth + 1)
             elif found is not None:
                 yield where, _leaf_entry(where, name, found, sink)
-            elif base_has(at.base, name):
+            elif name in hidden or (at.shows_base and base_has(at.base, name)):
                 yield where, None
 
 
@@ -97,12 +96,18 @@ def _leaf_entry(path: bytes, name: bytes, leaf: Leaf, sink: Sink) -> Entry:
         return Entry(path, kind, mode, state.st_uid, state.st_gid, content=number)
     if kind != "file":
         return Entry(path, kind, mode, state.st_uid, state.st_gid)
-    with os.fdopen(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=leaf.layer), "rb", buffering=0) as file:
-        sha256, size = sink(path, iter(lambda: file.read(_CHUNK), b""))
-        return Entry(path, kind, mode, state.st_uid, state.st_gid, size, sha256, _xattrs(file.fileno()))
+    handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=leaf.layer)
+    try:
+        sha256, size = sink(path, iter(lambda: os.read(handle, _CHUNK), b""))
+        return Entry(path, kind, mode, state.st_uid, state.st_gid, size, sha256, _xattrs(handle))
+    finally:
+        os.close(handle)
 
 
 def _xattrs(handle: int) -> tuple[tuple[bytes, bytes], ...]:
-    names = sorted(os.fsencode(name) for name in os.listxattr(handle))
+    found = os.listxattr(handle)
+    if not found:
+        return ()
+    names = sorted(map(os.fsencode, found))
     kept = (name for name in names if name.startswith(b"user.") or name == b"security.capability")
     return tuple((name, os.getxattr(handle, name)) for name in kept)

@@ -18,13 +18,17 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from sandbox.engines.native.kernel import clone_file
 from sandbox.engines.native.merged import MAX_DEPTH
 from sandbox.engines.native.overlay import is_whiteout
 from sandbox.errors import OverLimit
 
-_RACY_NS = 100_000_000
+_RACY_NS = 25_000_000
+"""More than two ticks of the slowest clock by which a kernel stamps files (100 a second)."""
+_OF_THE_LIVE = ("trusted.overlay.origin", "trusted.overlay.impure", "trusted.overlay.nlink", "trusted.overlay.uuid")
+"""What overlayfs notes on a layer that is written to, about the very files in it; a layer below has no use for it."""
 _SMALL = 1 << 16
 _SPECIAL_BITS = 0o7000
 
@@ -47,6 +51,18 @@ class _Level:
         os.close(self.target)
 
 
+class _Making(NamedTuple):
+    """How what we make comes out by itself."""
+
+    uid: int
+    gid: int
+    umask: int
+
+    def owns(self, state: os.stat_result) -> bool:
+        """Whether it has the right owner."""
+        return state.st_uid == self.uid and state.st_gid == self.gid
+
+
 class Cloner:
     """One copy of a layer, `previous` being an earlier copy of the same one, and `known` its index."""
 
@@ -56,7 +72,7 @@ class Cloner:
         self._known = known or {}
         self._mapped = mapped
         self._first_name: dict[int, str] = {}
-        self._umask = _current_umask()
+        self._making = _Making(os.geteuid(), os.getegid(), _current_umask())
 
     def clone(self, source: Path, target: Path) -> None:
         """Make `target` a copy of `source`, and `index` what the next copy needs to know."""
@@ -103,7 +119,7 @@ class Cloner:
             if not self._mapped and state.st_ctime_ns < self._trusted_before:
                 self.index[path] = seen
             if self._previous_root is None or self._known.get(path) != seen or not self._link(path, level, name):
-                _copy_regular(level, name, state, self._umask)
+                _copy_regular(level, name, state, self._making)
             return
         if stat.S_ISLNK(state.st_mode):
             os.symlink(os.readlink(name, dir_fd=level.source), name, dir_fd=level.target)
@@ -111,7 +127,7 @@ class Cloner:
             os.mknod(name, state.st_mode, state.st_rdev, dir_fd=level.target)
         if is_whiteout(state):
             return  # whose, and from when, is seen by nobody
-        if not _is_ours(state):
+        if not self._making.owns(state):
             os.chown(name, state.st_uid, state.st_gid, dir_fd=level.target, follow_symlinks=False)
         os.utime(name, ns=(state.st_atime_ns, state.st_mtime_ns), dir_fd=level.target, follow_symlinks=False)
 
@@ -136,17 +152,19 @@ def _enter(source: int, target: int, path: str) -> _Level:
     return _Level(source, target, path, os.fstat(source), os.listdir(source))
 
 
-def _copy_regular(level: _Level, name: str, state: os.stat_result, umask: int) -> None:
+def _copy_regular(level: _Level, name: str, state: os.stat_result, making: _Making) -> None:
     source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=level.source)
     try:
         mode = stat.S_IMODE(state.st_mode)
         # With the right mode from the start, a small file costs two calls less; layers are open to nobody else.
-        plain = _is_ours(state) and not mode & (umask | _SPECIAL_BITS)
+        plain = making.owns(state) and not mode & (making.umask | _SPECIAL_BITS)
         target = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode if plain else 0o600, dir_fd=level.target)
         try:
             if state.st_size <= _SMALL and state.st_blocks * 512 >= state.st_size:
                 # A reflink of what was just written waits for the disk to have it; so little is faster copied.
-                _write_all(target, os.read(source, _SMALL + 1))
+                data = os.read(source, _SMALL + 1)
+                if os.write(target, data) < len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
             elif not clone_file(source, target):
                 _copy_data(source, target, state.st_size)
             if plain:
@@ -158,16 +176,6 @@ def _copy_regular(level: _Level, name: str, state: os.stat_result, umask: int) -
             os.close(target)
     finally:
         os.close(source)
-
-
-def _is_ours(state: os.stat_result) -> bool:
-    """Whether what we make has the right owner by itself."""
-    return state.st_uid == os.geteuid() and state.st_gid == os.getegid()
-
-
-def _write_all(target: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(target, data) :]
 
 
 def _copy_data(source: int, target: int, size: int) -> None:
@@ -201,7 +209,8 @@ def _dress(source: int, target: int, state: os.stat_result) -> None:
 
 def _copy_attributes(source: int, target: int) -> None:
     for name in os.listxattr(source):
-        os.setxattr(target, name, os.getxattr(source, name))
+        if name not in _OF_THE_LIVE:
+            os.setxattr(target, name, os.getxattr(source, name))
 
 
 def _current_umask() -> int:

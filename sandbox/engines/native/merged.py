@@ -64,8 +64,19 @@ def look_up(at: Directory, name: bytes, stack: ExitStack) -> Directory | Leaf | 
 
 def base_names(base: Iterable[int]) -> set[bytes]:
     """What the base's layers show in a directory."""
-    names = {os.fsencode(name) for layer in base for name in os.listdir(layer)}
-    return {name for name in names if base_has(base, name)}
+    shown: dict[bytes, bool] = {}
+    for layer in base:
+        with os.scandir(layer) as entries:
+            for entry in entries:
+                name = os.fsencode(entry.name)
+                if name not in shown:
+                    shown[name] = not _may_hide(entry) or not overlay.is_whiteout(entry.stat(follow_symlinks=False))
+    return {name for name, is_there in shown.items() if is_there}
+
+
+def _may_hide(entry: os.DirEntry[str]) -> bool:
+    """Whether it may be a whiteout: what the directory itself tells of kinds is enough for nearly all."""
+    return not (entry.is_symlink() or entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False))
 
 
 def base_has(base: Iterable[int], name: bytes) -> bool:

@@ -6,7 +6,7 @@ a sweep removes.
 
 from __future__ import annotations
 
-import json
+import marshal
 import os
 from pathlib import Path
 
@@ -28,7 +28,7 @@ class Snapshots:
 
     def take(self, state: SandboxState, snapshot: str, group: Group) -> None:
         """Keep the sandbox as it is now; it must be held by the caller."""
-        if snapshot in self._store.snapshot_ids():
+        if self._store.has_snapshot(snapshot):
             raise InputError(f"Snapshot {snapshot} exists already.")
         fresh, layer = self._store.fresh_layer(state.sandbox), self._store.layers / snapshot
         fresh.mkdir(mode=0o700)
@@ -37,7 +37,7 @@ class Snapshots:
             with group.frozen():
                 cloner = Cloner(previous, known, mapped=cloning.shares_mappings(group.pids()))
                 cloner.clone(Path(state.upper, "upper"), fresh / "tree")
-            (fresh / "index.json").write_text(json.dumps(cloner.index), encoding="utf-8")
+            (fresh / "index").write_bytes(marshal.dumps(cloner.index))
             chain = [str(layer / "tree"), *self._below(state.origin, fresh, layer)]
             origin = state.origin.model_copy(update={"chain": tuple(chain)})
             with self._store.locked():
@@ -53,9 +53,9 @@ class Snapshots:
             return None, {}
         layer = self._store.layers / state.last_snapshot
         try:
-            return layer / "tree", json.loads((layer / "index.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None, {}
+            return layer / "tree", marshal.loads((layer / "index").read_bytes())  # noqa: S302 - our own, closed to others
+        except (OSError, ValueError, EOFError, TypeError):
+            return None, {}  # or another version of Python wrote it: all is copied
 
     def _below(self, origin: Origin, fresh: Path, layer: Path) -> list[str]:
         """The chain below the new copy: as it was, or with all snapshots in it made one where they are many."""

@@ -16,10 +16,11 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -86,13 +87,23 @@ class SnapshotState(_Stored):
     origin: Origin
 
 
+_YOUNG_NS = 100_000_000
+
 S = TypeVar("S", bound=_Stored)
+
+
+class _Chain(NamedTuple):
+    """The layers of a record, and what the file of that record was when it was read."""
+
+    mark: tuple[int, ...]
+    layers: tuple[str, ...]
 
 
 class Store:
     """The files of one engine root."""
 
     def __init__(self, root: Path) -> None:
+        self._chains: dict[str, _Chain] = {}
         self.root = root
         self.sandboxes = root / "sandboxes"
         self.snapshots = root / "snapshots"
@@ -191,6 +202,10 @@ class Store:
             return False
         return True
 
+    def has_snapshot(self, snapshot: str) -> bool:
+        """Whether there is a snapshot of that name."""
+        return (self.snapshots / f"{_safe(snapshot)}.json").exists()
+
     def fresh_layer(self, sandbox: str) -> Path:
         """Where the holder of a sandbox may make a layer, to be renamed once it is whole."""
         return self.layers / f"{NEW}{sandbox}.{secrets.token_hex(8)}"
@@ -213,15 +228,37 @@ class Store:
 
         Returns what is left to be removed, best without the lock.
         """
-        states = [self.sandbox(name) for name in self.sandbox_ids() if self.recorded(name)]
-        origins = [state.origin for state in states]
-        for name in self.snapshot_ids():
-            with suppress(NotFound):  # cut short by a crash of the machine, as its layers were
-                origins.append(self.snapshot(name).origin)
-        used = {layer for origin in origins for layer in origin.chain}
-        layers = [self.layers / name for name in _names(self.layers) if not name.startswith(".")]
-        free = [layer for layer in layers if not any(_is_below(path, layer) for path in used)]
+        chains: dict[str, _Chain] = {}
+        for path, kind in self._records():
+            with suppress(OSError, ValidationError):  # half-made, or cut short by a crash of the machine
+                chains[path] = self._chain(path, kind)
+        self._chains = chains
+        above = f"{self.layers}/"
+        used = {
+            path.removeprefix(above).partition("/")[0]
+            for chain in chains.values()
+            for path in chain.layers
+            if path.startswith(above)
+        }
+        free = [self.layers / name for name in _names(self.layers) if not name.startswith(".") and name not in used]
         return [aside for aside in map(removal.set_aside, free) if aside is not None]
+
+    def _records(self) -> Iterator[tuple[str, type[SandboxState | SnapshotState]]]:
+        for name in self.sandbox_ids():
+            yield f"{self.sandboxes}/{name}/record.json", SandboxState
+        for name in self.snapshot_ids():
+            yield f"{self.snapshots}/{name}.json", SnapshotState
+
+    def _chain(self, path: str, kind: type[SandboxState | SnapshotState]) -> _Chain:
+        """What a record stands on. Read again where it is another file than last time, since none is ever written to
+        twice, or was so young that another one could look the same. Raises OSError, ValidationError."""
+        state, now = os.stat(path), time.time_ns()
+        mark = (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+        known = self._chains.get(path)
+        if known and known.mark == mark:
+            return known
+        layers = _read(Path(path), kind).origin.chain
+        return _Chain(mark if state.st_ctime_ns < now - _YOUNG_NS else (), layers)
 
     def recorded(self, sandbox: str) -> bool:
         """Whether a sandbox got as far as its record."""
@@ -246,10 +283,6 @@ def _safe(name: str) -> str:
     if not name or name.startswith(".") or "/" in name or "\0" in name:
         raise InputError(f"{name!r} can't name a sandbox or a snapshot.")
     return name
-
-
-def _is_below(path: str, directory: Path) -> bool:
-    return path == str(directory) or path.startswith(f"{directory}/")
 
 
 def _is_still(handle: int, path: Path) -> bool:
