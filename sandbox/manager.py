@@ -9,7 +9,6 @@ from __future__ import annotations
 import getpass
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -168,11 +167,5 @@ class Manager(Sandboxes, Runs, Changes, Upkeep):
         """New sandboxes in the state of a snapshot; none of them stays if one fails."""
         if count < 1:
             raise InputError(f"--count is {count}: it must be 1 or more.")
-        with ExitStack() as undo:
-            boxes = []
-            for _ in range(count):
-                box = Box(self, lifecycle.sessions.fork(self.context, snapshot_id(snapshot), path_of(key)))
-                undo.callback(box.destroy)
-                boxes.append(box)
-            undo.pop_all()
-        return tuple(boxes)
+        records = lifecycle.sessions.fork(self.context, snapshot_id(snapshot), count, path_of(key))
+        return tuple(Box(self, record) for record in records)

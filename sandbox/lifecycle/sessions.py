@@ -11,6 +11,8 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -42,6 +44,9 @@ from sandbox.trees.patterns import Patterns
 WORKSPACE = "/workspace"
 ALIVE = ("creating", "ready")
 """Statuses of sandboxes that are not destroyed, nor about to be."""
+
+_AT_ONCE = 4
+"""Forks that start at a time; more gain nothing where cores are few, and wait for each other where they are many."""
 
 OnCapture = Callable[[str, int, int], None]
 """Called with a target's name, the entries and the bytes captured so far."""
@@ -238,39 +243,65 @@ def rollback(ctx: Context, sandbox: str, snapshot: str, key: Path | None = None)
     return RollbackRecord(sandbox=sandbox, snapshot=snapshot, seconds=round(time.monotonic() - started, 6))
 
 
-def fork(ctx: Context, snapshot: str, key: Path | None = None) -> SandboxRecord:
-    """Another sandbox in the state of a snapshot."""
+def fork(ctx: Context, snapshot: str, count: int = 1, key: Path | None = None) -> list[SandboxRecord]:
+    """As many more sandboxes in the state of a snapshot; none of them stays if one fails."""
     taken = ctx.snapshot(snapshot)
     origin = ctx.sandbox(taken.sandbox)
-    name = fresh_id("sbx")
     targets = [base.target for base in origin.bases]
     parts.admit(ctx, targets, "fork", signed=key is not None)
-    launch = parts.launched(ctx, name, "fork", parts.work_of(origin), key, snapshot)
-    parts.check_known(ctx, launch, targets)
-    record = _with(
-        origin,
-        sandbox=name,
-        salt=secrets.token_hex(16),
-        launcher=ctx.launcher,
-        launch=launch.part if launch else None,
-        created_at=now(),
-        status="creating",
-        owner=ctx.owner.name,
-        forked_from=snapshot,
-        head=snapshot,
-    )
-    if launch:
-        parts.keep(ctx, launch)
-    ctx.ledger.put(SANDBOX, record.sandbox, record, event="sandbox.forking", actor=ctx.launcher, snapshot=snapshot)
-    try:
+    records = []
+    for _ in range(count):
+        name = fresh_id("sbx")
+        launch = parts.launched(ctx, name, "fork", parts.work_of(origin), key, snapshot)
+        parts.check_known(ctx, launch, targets)
+        record = _with(
+            origin,
+            sandbox=name,
+            salt=secrets.token_hex(16),
+            launcher=ctx.launcher,
+            launch=launch.part if launch else None,
+            created_at=now(),
+            status="creating",
+            owner=ctx.owner.name,
+            forked_from=snapshot,
+            head=snapshot,
+        )
+        if launch:
+            parts.keep(ctx, launch)
+        records.append(record)
+    _record_all(ctx, records, "sandbox.forking", snapshot)
+    with ExitStack() as undo:
+        for record in records:
+            undo.callback(destroy, ctx, record.sandbox)
+        _start_all(ctx, records, snapshot)
+        undo.pop_all()
+    records = [_with(record, status="ready", owner=None) for record in records]
+    _record_all(ctx, records, "sandbox.forked", snapshot)
+    return records
+
+
+def _record_all(ctx: Context, records: Sequence[SandboxRecord], event: str, snapshot: str) -> None:
+    with ctx.ledger.together():
+        for record in records:
+            ctx.ledger.put(SANDBOX, record.sandbox, record, event=event, actor=ctx.launcher, snapshot=snapshot)
+
+
+def _start_all(ctx: Context, records: Sequence[SandboxRecord], snapshot: str) -> None:
+    """Start forks, several at a time where there are several: most of a start is waiting for the kernel."""
+
+    def start(record: SandboxRecord) -> None:
         ctx.engine_of(record).restore(RestoreRequest(snapshot, record.sandbox))
         reached("engine.forked")
-    except BaseException:
-        destroy(ctx, record.sandbox)
-        raise
-    record = _with(record, status="ready", owner=None)
-    ctx.ledger.put(SANDBOX, record.sandbox, record, event="sandbox.forked", actor=ctx.launcher, snapshot=snapshot)
-    return record
+
+    if len(records) == 1:
+        start(records[0])
+        return
+    pool = ThreadPoolExecutor(min(len(records), _AT_ONCE), "fork")
+    try:
+        for done in [pool.submit(start, record) for record in records]:
+            done.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def keep(ctx: Context, sandbox: str) -> None:
