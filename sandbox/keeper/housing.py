@@ -1,8 +1,9 @@
 """The inside of a container: mounts, devices, its own root. Runs as the first process of its new namespaces.
 
-Owns the order of the steps. Takes the parts of an OCI bundle's config.json that `sandbox.engines.native.bundle` writes,
-and no others. No path of the sandbox is looked at before the root is the sandbox's own: whatever links an agent left in
-a layer then lead nowhere else. Nothing runs in the sandbox yet.
+Owns the order of the steps: `stage`, which may be done long before anybody wants a sandbox, and `move_in`. Takes the
+parts of an OCI bundle's config.json that `sandbox.engines.native.bundle` writes, and no others. No path of the sandbox
+is looked at before the root is the sandbox's own: whatever links an agent left in a layer then lead nowhere else.
+Nothing runs in the sandbox yet.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ _FLAGS = {
     "ro": syscalls.MS_RDONLY,
     "strictatime": syscalls.MS_STRICTATIME,
 }
+_TOPS = ("/proc", "/dev", "/sys")
 _NOT_THROUGH_LINKS = ("/proc", "/sys")
 _DEVICES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
 _DEVICE_LINKS = {
@@ -36,32 +38,49 @@ _DEVICE_LINKS = {
 }
 
 
-def furnish(config: dict[str, Any], overlay: dict[str, str]) -> None:
-    """Make this process's mount namespace the sandbox's; afterwards `/` is its root and nothing of the host is left."""
+def stage(config: dict[str, Any], place: str) -> dict[str, int]:
+    """Furnish this process's new namespaces, as far as no file of the sandbox is needed for it.
+
+    All is put together on a file system in memory over the directory `place`, which only this process sees. Gives what
+    `move_in` then attaches: handles on /proc, /dev and /sys.
+    """
     syscalls.unshare(syscalls.CLONE_NEWCGROUP)
     socket.sethostname(config["hostname"])
     _loopback_up()
     syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
-    lent = {one["destination"]: syscalls.clone_of_file(one["source"]) for one in config["mounts"] if _is_bind(one)}
+    syscalls.mount("stage", place, "tmpfs")
+    for one in config["mounts"]:
+        if one["type"] == "bind":
+            _lend(one, place)
+        else:
+            os.makedirs(place + one["destination"], 0o755, exist_ok=True)
+            _mount(one, place)
+    _make_devices(f"{place}/dev")
+    for path in config["linux"]["readonlyPaths"]:
+        _make_read_only(place + path)
+    for path in config["linux"]["maskedPaths"]:
+        _mask(place + path, f"{place}/dev/null")
+    return {path: syscalls.clone_of_tree(place + path) for path in _TOPS}
+
+
+def move_in(trees: dict[str, int], overlay: dict[str, str], remounts: list[dict[str, Any]]) -> None:
+    """Mount the sandbox's files; afterwards `/` is its root and nothing of the host is left.
+
+    `remounts` are mounts of `stage` that are to have other options.
+    """
     os.chdir(overlay["directory"])
     # No device in a layer can be opened, whoever put it there: the sandbox's own are on a tmpfs.
     syscalls.mount(overlay["name"], overlay["target"], "overlay", syscalls.MS_NODEV, overlay["options"])
     os.chdir(overlay["target"])
     syscalls.swap_root()
-    for one in config["mounts"]:
-        if _is_bind(one):
-            _lend(lent[one["destination"]], one)
-        else:
-            _mount(one)
-    _make_devices()
-    for path in config["linux"]["readonlyPaths"]:
-        _make_read_only(path)
-    for path in config["linux"]["maskedPaths"]:
-        _mask(path)
-
-
-def _is_bind(one: dict[str, Any]) -> bool:
-    return bool(one["type"] == "bind")
+    for path, tree in trees.items():
+        if path in _NOT_THROUGH_LINKS and os.path.islink(path):
+            raise OSError(errno.ELOOP, f"{path} is a link in the sandbox's files")
+        os.makedirs(path, 0o755, exist_ok=True)
+        syscalls.attach(tree, path)
+        os.close(tree)
+    for one in remounts:
+        _mount(one, "", syscalls.MS_REMOUNT)
 
 
 def _loopback_up() -> None:
@@ -71,33 +90,30 @@ def _loopback_up() -> None:
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", flags | _IFF_UP))
 
 
-def _mount(one: dict[str, Any]) -> None:
-    path, flags, data = one["destination"], 0, []
+def _mount(one: dict[str, Any], place: str, flags: int = 0) -> None:
+    data = []
     for option in one["options"]:
         if option in _FLAGS:
             flags |= _FLAGS[option]
         else:
             data.append(option)
-    if path in _NOT_THROUGH_LINKS and os.path.islink(path):
-        raise OSError(errno.ELOOP, f"{path} is a link in the sandbox's files")
-    os.makedirs(path, 0o755, exist_ok=True)
-    syscalls.mount(one["source"], path, one["type"], flags, ",".join(data) or None)
+    syscalls.mount(one["source"], place + one["destination"], one["type"], flags, ",".join(data) or None)
 
 
-def _lend(tree: int, one: dict[str, Any]) -> None:
-    os.close(os.open(one["destination"], os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o755))
-    syscalls.attach(tree, one["destination"])
+def _lend(one: dict[str, Any], place: str) -> None:
+    path = place + one["destination"]
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o755))
+    syscalls.mount(one["source"], path, None, syscalls.MS_BIND)
     flags = sum(_FLAGS[option] for option in one["options"] if option in _FLAGS)
-    syscalls.mount("none", one["destination"], None, syscalls.MS_REMOUNT | syscalls.MS_BIND | flags)
-    os.close(tree)
+    syscalls.mount("none", path, None, syscalls.MS_REMOUNT | syscalls.MS_BIND | flags)
 
 
-def _make_devices() -> None:
+def _make_devices(at: str) -> None:
     before = os.umask(0)
     for name, major, minor in _DEVICES:
-        os.mknod(f"/dev/{name}", stat.S_IFCHR | 0o666, os.makedev(major, minor))
+        os.mknod(f"{at}/{name}", stat.S_IFCHR | 0o666, os.makedev(major, minor))
     for name, target in _DEVICE_LINKS.items():
-        os.symlink(target, f"/dev/{name}")
+        os.symlink(target, f"{at}/{name}")
     os.umask(before)
 
 
@@ -109,7 +125,7 @@ def _make_read_only(path: str) -> None:
     syscalls.mount(path, path, None, syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY | kept)
 
 
-def _mask(path: str) -> None:
+def _mask(path: str, null: str) -> None:
     try:
         kind = os.lstat(path).st_mode
     except OSError as error:
@@ -119,4 +135,4 @@ def _mask(path: str) -> None:
     if stat.S_ISDIR(kind):
         syscalls.mount("tmpfs", path, "tmpfs", syscalls.MS_RDONLY)
     else:
-        syscalls.mount("/dev/null", path, None, syscalls.MS_BIND)
+        syscalls.mount(null, path, None, syscalls.MS_BIND)

@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 from typing import Any
 
 from sandbox.keeper import confining, keeping, messages, syscalls
@@ -40,11 +41,13 @@ def main() -> None:
 
 
 def _keep(words: dict[str, Any], handles: list[int]) -> None:
+    (caller,) = handles
+    asked = socket.socket(fileno=caller)
     try:
-        keeping.keep(words, *handles)
+        keeping.keep(words, asked)
     except BaseException as error:  # noqa: BLE001 - whoever waits for the answer has to hear of anything
-        with socket.socket(fileno=handles[0]) as caller:
-            messages.send(caller, {"failed": f"{type(error).__name__}: {error}"})
+        with suppress(OSError):  # nobody waits
+            messages.send(asked, {"failed": f"{type(error).__name__}: {error}"})
     finally:
         sys.stderr.flush()
         os._exit(1)

@@ -26,7 +26,8 @@ _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_KEEPCAPS, _PR_CAPBSET_DROP = 1, 4, 
 _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
 _CAP_VERSION_3 = 0x20080522
 _KEYCTL_JOIN_SESSION_KEYRING = 1
-_OPEN_TREE_CLONE, _AT_EMPTY_PATH, _MOVE_MOUNT_F_EMPTY_PATH = 1, 0x1000, 4
+_OPEN_TREE_CLONE, _AT_RECURSIVE = 1, 0x8000
+_MOVE_MOUNT_F_EMPTY_PATH, _MOVE_MOUNT_T_SYMLINKS = 4, 0x10
 _SECCOMP_SET_MODE_FILTER = 1
 _CLOSE_RANGE_CLOEXEC = 4
 
@@ -89,14 +90,15 @@ def mount(source: str, target: str, kind: str | None, flags: int = 0, options: s
     _checked(result, f"mount {target}")
 
 
-def clone_of_file(path: str) -> int:
-    """A mount of one file of the host that is attached nowhere yet; see `attach`."""
-    return _call("open_tree", _OPEN_TREE, -100, path.encode(), ctypes.c_uint(_OPEN_TREE_CLONE | os.O_CLOEXEC))
+def clone_of_tree(path: str) -> int:
+    """A copy of a mount and of all below it that is attached nowhere yet; see `attach`."""
+    flags = _OPEN_TREE_CLONE | _AT_RECURSIVE | os.O_CLOEXEC
+    return _call("open_tree", _OPEN_TREE, -100, path.encode(), ctypes.c_uint(flags))
 
 
 def attach(tree: int, target: str) -> None:
-    """Attach what `clone_of_file` gave."""
-    flags = ctypes.c_uint(_MOVE_MOUNT_F_EMPTY_PATH)
+    """Attach what `clone_of_tree` gave; links lead to where they say, as with `mount`."""
+    flags = ctypes.c_uint(_MOVE_MOUNT_F_EMPTY_PATH | _MOVE_MOUNT_T_SYMLINKS)
     _call(f"move_mount {target}", _MOVE_MOUNT, tree, b"", -100, target.encode(), flags)
 
 

@@ -48,6 +48,7 @@ def test_destroy_leaves_nothing(boxes: Boxes, engine: Engine, home: Path) -> Non
     first = boxes.create()  # makes what an engine keeps for all sandboxes, such as a file to lock
     engine.discard(first.snapshot())
     engine.destroy(first.id)
+    engine.close()  # and lets go of what it keeps ready for the next, which has other names each time
     files, seen = host.files_below(home), host.traces(home.name)
     box = boxes.create()
     names = words(box)
@@ -65,6 +66,7 @@ def test_destroy_leaves_nothing(boxes: Boxes, engine: Engine, home: Path) -> Non
     for snapshot in snapshots:
         engine.discard(snapshot)
     assert host.traces(*names) == []
+    engine.close()
     assert host.traces(home.name) == seen
     assert host.files_below(home) == files
     assert box.id not in [instance.sandbox for instance in engine.instances()]

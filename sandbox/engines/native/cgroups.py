@@ -35,9 +35,18 @@ _KILL_WITHIN_S = 120.0
 """Long, since what a snapshot holds still dies only afterwards."""
 
 
+def read(file: str) -> str:
+    """A small file of the kernel. Raises OSError. Each command needs several, for which `Path` takes long."""
+    handle = os.open(file, os.O_RDONLY)
+    try:
+        return os.read(handle, 1 << 16).decode("utf-8", "replace")
+    finally:
+        os.close(handle)
+
+
 def unified() -> bool:
     """Whether this machine has cgroup v2 alone (hybrid machines have their controllers in v1)."""
-    return (MOUNT / "cgroup.controllers").exists()
+    return os.path.exists(f"{MOUNT}/cgroup.controllers")
 
 
 def hybrid() -> bool:
@@ -86,21 +95,25 @@ class Group:
         self._beside = beside
         self._v2 = beside or unified()
         mount = _BESIDE if beside else MOUNT if self._v2 else MOUNT / "freezer"
-        self._tracking = mount / path.lstrip("/")
+        self.tracking = mount / path.lstrip("/")
+        """The directory by which its processes are found, frozen and killed."""
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return self.tracking.name
 
     def exists(self) -> bool:
         """Whether the kernel has it."""
-        return self._tracking.is_dir()
+        return self.tracking.is_dir()
 
     def child(self, name: str) -> Group:
         """A group below this one; see `make`."""
         return Group(f"{self.path}/{name}", beside=self._beside)
 
-    def make(self, *, parents: bool = False) -> None:
-        """Create it; its parent must exist, unless `parents` are to be made too."""
-        if parents:
-            self._tracking.parent.mkdir(parents=True, exist_ok=True)
-        os.mkdir(self._tracking)
+    def make(self) -> None:
+        """Create it; its parent must exist."""
+        os.mkdir(self.tracking)
 
     @contextmanager
     def of_one_command(self) -> Iterator[Group]:
@@ -114,24 +127,24 @@ class Group:
             yield group
         finally:
             with suppress(OSError):
-                os.rmdir(group._tracking)
-
-    def handle(self) -> int:
-        """A handle on its directory, to start a process in it."""
-        return os.open(self._tracking, os.O_PATH | os.O_DIRECTORY)
+                os.rmdir(group.tracking)
 
     def exec_option(self) -> list[str]:
         """How a runtime is told to start a command in this group."""
-        name = self._tracking.name
-        return ["--cgroup", name if self._v2 else f"freezer:{name}"]
+        return ["--cgroup", self.name if self._v2 else f"freezer:{self.name}"]
 
     def pids(self) -> list[int]:
         """Every process in it and below it."""
         found: list[int] = []
-        for directory, _, _ in os.walk(self._tracking):
+        for directory, _, _ in os.walk(self.tracking):
             with suppress(OSError):
                 found += [int(pid) for pid in Path(directory, "cgroup.procs").read_text().split()]
         return found
+
+    def strike(self) -> None:
+        """Kill every process in it and below it, without waiting for their ends; version 2 only."""
+        with suppress(FileNotFoundError):
+            (self.tracking / "cgroup.kill").write_text("1")
 
     def kill(self) -> None:
         """Kill every process in it and below it; returns when none is left."""
@@ -146,8 +159,8 @@ class Group:
     def _kill_once(self) -> list[int]:
         if not self.exists():
             return []
-        if self._v2 and (self._tracking / "cgroup.kill").exists():
-            (self._tracking / "cgroup.kill").write_text("1")
+        if self._v2 and (self.tracking / "cgroup.kill").exists():
+            (self.tracking / "cgroup.kill").write_text("1")
             return self.pids()
         # Frozen, none of them can fork while the list is worked off. Without a freeze the loop still ends.
         self._write_freeze(True)
@@ -177,9 +190,9 @@ class Group:
 
     def _write_freeze(self, freeze: bool) -> None:
         if self._v2:
-            (self._tracking / "cgroup.freeze").write_text("1" if freeze else "0")
+            (self.tracking / "cgroup.freeze").write_text("1" if freeze else "0")
         else:
-            (self._tracking / "freezer.state").write_text("FROZEN" if freeze else "THAWED")
+            (self.tracking / "freezer.state").write_text("FROZEN" if freeze else "THAWED")
 
     def _await_frozen(self) -> None:
         deadline = time.monotonic() + _FREEZE_WITHIN_S
@@ -197,20 +210,17 @@ class Group:
 
     def _is_frozen(self) -> bool:
         if self._v2:
-            return "frozen 1" in (self._tracking / "cgroup.events").read_text()
-        return (self._tracking / "freezer.state").read_text().strip() == "FROZEN"
+            return "frozen 1" in (self.tracking / "cgroup.events").read_text()
+        return (self.tracking / "freezer.state").read_text().strip() == "FROZEN"
 
     def oom_kills(self) -> int:
         """How many processes the kernel has killed for this group's memory limit so far."""
-        if unified():
-            file, key = self._tracking / "memory.events", "oom_kill"
-        else:
-            file, key = MOUNT / "memory" / self.path.lstrip("/") / "memory.oom_control", "oom_kill"
+        file = f"{self.tracking}/memory.events" if unified() else f"{MOUNT}/memory{self.path}/memory.oom_control"
         try:
-            fields = dict(line.split() for line in file.read_text().splitlines())
+            fields = dict(line.split() for line in read(file).splitlines())
         except OSError:
             return 0
-        return int(fields.get(key, 0))
+        return int(fields.get("oom_kill", 0))
 
     def remove(self) -> None:
         """Remove it with everything below it, in every hierarchy; it must be empty of processes."""

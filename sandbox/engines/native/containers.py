@@ -10,15 +10,20 @@ import os
 import secrets
 import shutil
 import stat
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sandbox.engines.native import bundle, cgroups, keepers, limits, overlay, removal, runtime, verdicts
+from sandbox.engines.native import bundle, cgroups, keepers, limits, overlay, removal, runtime, spares, verdicts
 from sandbox.engines.native.cgroups import Group
 from sandbox.engines.native.kernel import in_private_mounts
+from sandbox.engines.native.spares import Spare, Spares
 from sandbox.engines.native.store import SandboxState, Store
 from sandbox.engines.native.ways_in import ThroughKeeper, ThroughRuntime
 from sandbox.errors import EngineUnavailable
+from sandbox.spec import Limits
 
 _PF_EXITING = 0x4
 
@@ -40,11 +45,15 @@ class Containers:
     def __init__(self, store: Store, home_id: str) -> None:
         self._store = store
         self._home_id = home_id
-        self._nursery = keepers.Nursery()
+        self._spares = Spares(home_id)
+        self._taken: dict[str, Spare] = {}
+        """By container, those of starts under way."""
+        self._lock = threading.Lock()
 
     def close(self) -> None:
         """Let go of what starts keepers; containers go on."""
-        self._nursery.close()
+        if self._spares.close():
+            cgroups.remove_if_empty(self._home_id)
 
     def group(self, state: SandboxState) -> Group:
         """The control group of a sandbox."""
@@ -67,22 +76,23 @@ class Containers:
         """The state for a start: with an empty upper layer and a name that no earlier container had."""
         mark = secrets.token_hex(4)
         upper = self._store.sandboxes / state.sandbox / f"upper-{mark}"
-        container = f"{state.sandbox}-{mark}"
+        way = choose()
+        if way == keepers.NAME:
+            spare = self._spares.take(state.origin.limits, self._config)
+            container = spare.name
+            with self._lock:
+                self._taken[container] = spare
+        else:
+            container = f"{state.sandbox}-{mark}"
         update = {"upper": str(upper), "container": container, "pid": 0, "started": "", "last_snapshot": None}
-        return state.model_copy(update={**update, "runtime": choose()})
+        return state.model_copy(update={**update, "runtime": way})
 
     def start(self, state: SandboxState) -> SandboxState:
         """Start the container of a `fresh` state; the state with its process."""
         cgroups.enable_controllers()
         layers = self._lay_out(state)
         path = cgroups.path_of(self._home_id, state.container)
-        config = bundle.config(
-            str(layers.files / "rootfs"),
-            init_binary(),
-            path,
-            state.origin.limits,
-            swap_is_counted=cgroups.swap_is_counted(),
-        )
+        config = self._config(path, state.origin.limits, str(layers.files / "rootfs"))
         begin = self._begin_kept if state.runtime == keepers.NAME else self._begin_by_runtime
         pid = begin(state, layers, config)
         return state.model_copy(update={"pid": pid, "started": _start_time(pid) or "", "ready": True})
@@ -101,26 +111,47 @@ class Containers:
         return in_private_mounts(begin)
 
     def _begin_kept(self, state: SandboxState, layers: _Layers, config: dict[str, Any]) -> int:
-        group = self.group(state)
-        words = {
-            "join": limits.impose(group.path, config["linux"]["resources"]),
+        with self._lock:
+            spare = self._taken.pop(state.container)
+        spare.claim(state.sandbox)
+        prepared = self._config(spare.group, spare.bounds)
+        order = {
+            "limits": limits.changes(spare.group, prepared["linux"]["resources"], config["linux"]["resources"]),
             "overlay": {
                 "name": state.container,
                 "directory": str(layers.links),
                 "options": overlay.link_layers(layers.lowers, layers.upper, layers.work, layers.links),
                 "target": config["root"]["path"],
             },
-            "config": config,
+            "process": config["process"],
+            "remounts": [one for one in config["mounts"] if one not in prepared["mounts"]],
         }
-        group.make(parents=True)
-        handle = group.handle()
+        pid = spare.start(order, layers.files)
+        self._spares.refill(state.origin.limits, self._config)
+        return pid
+
+    def _config(self, group: str, bounds: Limits, root: str = "") -> dict[str, Any]:
+        return bundle.config(root, init_binary(), group, bounds, swap_is_counted=cgroups.swap_is_counted())
+
+    @contextmanager
+    def ending(self, state: SandboxState) -> Iterator[None]:
+        """Kill the container at once; what takes a while of its end goes on meanwhile and is over afterwards."""
+        if state.runtime == keepers.NAME:
+            self.group(state).strike()
+        else:
+            self.end(state)
         try:
-            return self._nursery.start(words, layers.files, handle)
+            yield
         finally:
-            os.close(handle)
+            self.end(state)
 
     def end(self, state: SandboxState) -> None:
         """Kill the container with all that runs in it, and leave nothing of it but its files."""
+        with self._lock:
+            never_started = self._taken.pop(state.container, None)
+        if never_started is not None:
+            never_started.hang_up()
+            never_started.let_go()
         group = self.group(state)
         group.kill()
         if state.runtime != keepers.NAME:
@@ -166,18 +197,26 @@ class Containers:
             found.update(runtime.state_of(self._home_id, name).containers())
         return sorted(found - known)
 
-    def end_stray(self, container: str) -> None:
-        """End a container of which nothing but its name is known."""
+    def end_stray(self, container: str) -> bool:
+        """End a container of which nothing but its name is known; False where there was none, but a keeper that waited,
+        and still does if its manager lives."""
         path = cgroups.path_of(self._home_id, container)
         group = Group(path)
-        group.kill()
         if cgroups.hybrid():
-            Group(path, beside=True).kill()
+            beside = Group(path, beside=True)
+            if spares.is_kept(beside):
+                return False
+            only_waited = container.startswith(spares.PREFIX) and not spares.was_started(beside)
+            beside.kill()
+        else:
+            only_waited = False
+        group.kill()
         for name in runtime.NAMES:
             known = runtime.state_of(self._home_id, name)
             if container in known.containers():
                 known.delete(container)
         group.remove()
+        return not only_waited
 
     def tidy(self) -> None:
         """Remove the directories that hold nothing any more once the last sandbox is gone."""
@@ -206,7 +245,7 @@ INIT_HINT = "Install it: apt-get install catatonit"
 def _start_time(pid: int) -> str | None:
     """When a process started, in the kernel's ticks; None where it is gone or going."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        fields = cgroups.read(f"/proc/{pid}/stat").rpartition(")")[2].split()
     except OSError:
         return None
     if fields[0] in ("Z", "X") or int(fields[6]) & _PF_EXITING:

@@ -146,7 +146,7 @@ class NativeEngine:
         way_in = self._containers.way_in(state)
         if isinstance(way_in, ThroughRuntime):
             return way_in.shell(process)
-        with self._containers.group(state).of_one_command() as group:
+        with way_in.place(self._containers.group(state)) as group:
             return shells.run(way_in, process, group)
 
     def write(self, sandbox: str, path: str, content: bytes, mode: int = 0o644) -> None:
@@ -263,14 +263,14 @@ class NativeEngine:
     def _roll_back(self, snapshot: SnapshotState, sandbox: str) -> None:
         with self._store.holding(sandbox):
             before = self._store.sandbox(sandbox)
-            self._containers.end(before)
-            with self._store.locked():
-                kept = {"limits": before.origin.limits, "env": before.origin.env}
-                # Read again: it may have been discarded while we waited, and its layers with it.
-                origin = self._store.snapshot(snapshot.snapshot).origin.model_copy(update=kept)
-                state = self._containers.fresh(before.model_copy(update={"origin": origin}))
-                self._store.put_sandbox(state)
-            self._store.put_sandbox(self._containers.start(state))
+            with self._containers.ending(before):
+                with self._store.locked():
+                    kept = {"limits": before.origin.limits, "env": before.origin.env}
+                    # Read again: it may have been discarded while we waited, and its layers with it.
+                    origin = self._store.snapshot(snapshot.snapshot).origin.model_copy(update=kept)
+                    state = self._containers.fresh(before.model_copy(update={"origin": origin}))
+                    self._store.put_sandbox(state)
+                self._store.put_sandbox(self._containers.start(state))
             aside = removal.set_aside(Path(before.upper))
             with self._store.locked():
                 free = self._store.free_layers()

@@ -161,7 +161,7 @@ class _Command:
         outer = self._venue.group
         with ExitStack() as stack:
             try:
-                self._group = stack.enter_context(outer.of_one_command())
+                self._group = stack.enter_context(self._venue.way_in.place(outer))
                 oom_kills = outer.oom_kills()
                 streams = _Streams(self._venue.way_in.enter(self._process, self._group), self._request)
             except FileNotFoundError as error:

@@ -21,16 +21,28 @@ _MADE = tuple({"allow": True, "type": kind, "access": "m"} for kind in "cb")
 capability, and none can be opened but those that the rules name."""
 
 
-def impose(path: str, resources: dict[str, Any]) -> list[str]:
-    """Make the groups at `path` with these limits; the files by which a process joins them, one a group."""
-    join = []
-    for controller in (*cgroups.NEEDED, "devices"):
-        group = cgroups.MOUNT / controller / path.lstrip("/")
-        group.mkdir(parents=True, exist_ok=True)
-        for file, text in _files(controller, resources):
-            (group / file).write_text(text)
-        join.append(str(group / "cgroup.procs"))
-    return join
+def groups(path: str, resources: dict[str, Any]) -> list[dict[str, Any]]:
+    """The groups at `path`, each with its directory and what is written to its files."""
+    return [
+        {
+            "directory": str(cgroups.MOUNT / controller / path.lstrip("/")),
+            "files": list(_files(controller, resources)),
+        }
+        for controller in (*cgroups.NEEDED, "devices")
+    ]
+
+
+def changes(path: str, before: dict[str, Any], after: dict[str, Any]) -> list[tuple[str, str]]:
+    """What is written to which file so that groups at `path` with the limits `before` have those of `after`."""
+    grows = after["memory"]["limit"] > before["memory"]["limit"]
+    found: list[tuple[str, str]] = []
+    for controller in cgroups.NEEDED:
+        had = set(_files(controller, before))
+        now = [one for one in _files(controller, after) if one not in had]
+        # Memory with swap may never be less than memory alone.
+        for file, text in reversed(now) if grows else now:
+            found.append((str(cgroups.MOUNT / controller / path.lstrip("/") / file), text))
+    return found
 
 
 def make_room_to_enter(path: str, memory_mb: int) -> None:
@@ -39,21 +51,21 @@ def make_room_to_enter(path: str, memory_mb: int) -> None:
     A keeper is charged to it too: without room the kernel would take the keeper, or the first process, and with either
     the sandbox. What fills the room is a command, which dies of it.
     """
-    group = cgroups.MOUNT / "memory" / path.lstrip("/")
+    group = f"{cgroups.MOUNT}/memory{path}"
     limit = memory_mb << 20
     with suppress(
         OSError
     ):  # the group is gone, which whoever enters will find out, or what is held can't be taken back
-        used = int((group / "memory.usage_in_bytes").read_text())
+        used = int(cgroups.read(f"{group}/memory.usage_in_bytes"))
         is_full = used > limit - _ROOM and used - _of_files(group) > limit - _ROOM
-        wanted, now = limit + _ROOM if is_full else limit, int((group / "memory.limit_in_bytes").read_text())
+        wanted, now = limit + _ROOM if is_full else limit, int(cgroups.read(f"{group}/memory.limit_in_bytes"))
         if wanted != now:
-            _set_memory(group, wanted, grows=wanted > now)
+            _set_memory(Path(group), wanted, grows=wanted > now)
 
 
-def _of_files(group: Path) -> int:
+def _of_files(group: str) -> int:
     """Bytes that the kernel can drop where it needs them, since they are in files."""
-    lines = (line.split() for line in (group / "memory.stat").read_text().splitlines())
+    lines = (line.split() for line in cgroups.read(f"{group}/memory.stat").splitlines())
     stat = {key: int(value) for key, value in lines}
     return stat["inactive_file"] + stat["active_file"]
 

@@ -79,8 +79,7 @@ def _sweep_strays(store: Store, containers: Containers) -> list[str]:
     # With the lock held no sandbox can get a new container's name that we don't know.
     with store.locked():
         known = {store.sandbox(name).container for name in store.sandbox_ids() if store.recorded(name)}
-        for container in containers.strays(known):
-            containers.end_stray(container)
-            done.append(f"container {container}, which belongs to no sandbox")
+        ended = [container for container in containers.strays(known) if containers.end_stray(container)]
+        done += [f"container {container}, which belongs to no sandbox" for container in ended]
         containers.tidy()
     return done

@@ -9,11 +9,12 @@ import errno
 import io
 import json
 import os
+import secrets
 import socket
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
@@ -56,8 +57,14 @@ class Entered(Protocol):
 class WayIn(Protocol):
     """How commands get into one sandbox."""
 
+    def place(self, sandbox: Group) -> AbstractContextManager[Group]:
+        """A group for one command, below the sandbox's; what goes on in the background stays in it.
+
+        Raises FileNotFoundError where nothing is left of the sandbox.
+        """
+
     def enter(self, process: dict[str, Any], group: Group) -> Entered:
-        """Start `process` in `group`. Raises FileNotFoundError where nothing is left of the sandbox."""
+        """Start `process` in `group`, which `place` gave."""
 
 
 class ThroughKeeper:
@@ -65,6 +72,10 @@ class ThroughKeeper:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+
+    def place(self, sandbox: Group) -> AbstractContextManager[Group]:
+        """See WayIn. The keeper makes it, and removes it when nobody waits any more."""
+        return nullcontext(sandbox.child(f"exec-{secrets.token_hex(4)}"))
 
     def enter(self, process: dict[str, Any], group: Group) -> Entered:
         """See WayIn."""
@@ -87,13 +98,10 @@ class ThroughKeeper:
 
     def ask(self, process: dict[str, Any], group: Group, streams: tuple[int, ...]) -> socket.socket:
         """Start `process` in `group` with these handles as its streams; where the keeper tells how that goes."""
-        handle = group.handle()
         try:
-            return keepers.ask(self._directory, process, (handle, *streams))
+            return keepers.ask(self._directory, process, group.name, streams)
         except ConnectionError:
             return _hung_up()
-        finally:
-            os.close(handle)
 
 
 def _hung_up() -> socket.socket:
@@ -122,6 +130,8 @@ class _Kept:
         code, words = int(number), says.decode(errors="replace")
         if step == b"fork" and code == errno.EAGAIN:
             return "full", words
+        if step == b"fork" and code == errno.ENOENT:
+            return "died", words  # its groups are gone
         match step:
             case b"cwd":
                 return "bad_cwd", words
@@ -141,6 +151,10 @@ class ThroughRuntime:
         self._runtime = runtime
         self._container = container
         self._files = files
+
+    def place(self, sandbox: Group) -> AbstractContextManager[Group]:
+        """See WayIn."""
+        return sandbox.of_one_command()
 
     def enter(self, process: dict[str, Any], group: Group) -> Entered:
         """See WayIn."""

@@ -185,16 +185,17 @@ def test_a_sandbox_whose_keeper_is_killed_is_dead_and_rolls_back(boxes: Boxes, h
 
 def test_nothing_of_a_keeper_is_left_when_its_container_ends(boxes: Boxes, home: Path, engine: NativeEngine) -> None:
     box = boxes.create()
-    keeper = keeper_of(home, box)
+    keeper, container = keeper_of(home, box), state_of(home, box).container
+    assert host.traces(container)
     host.kill(state_of(home, box).pid)
     host.wait_until(lambda: not Path(f"/proc/{keeper}").exists(), "the keeper ended")
     engine.destroy(box.id)
-    assert host.traces(box.id) == []
+    assert host.traces(box.id, container) == []
 
 
 def test_a_killed_nursery_is_replaced(boxes: Boxes, engine: NativeEngine) -> None:
     first = boxes.create()
-    end = engine._containers._nursery._end
+    end = engine._containers._spares._nursery._end
     assert end is not None
     process = end.peek()[2][1]
     os.kill(process, signal.SIGKILL)

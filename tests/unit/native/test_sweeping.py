@@ -23,7 +23,7 @@ CREATE = """
 import os, signal, sys
 from pathlib import Path
 from sandbox.engines.base import CreateRequest
-from sandbox.engines.native import NativeEngine, containers, keepers, runtime
+from sandbox.engines.native import NativeEngine, containers, nurseries, runtime, spares
 from sandbox.spec import Limits
 step, root, home_id, sandbox = sys.argv[1:]
 def dying(original):
@@ -34,8 +34,8 @@ def dying(original):
         os.kill(os.getpid(), signal.SIGKILL)
     return work
 steps = {"mount": (containers.overlay, "mount_chain"), "run": (runtime.Runtime, "run"),
-         "layers": (containers.overlay, "link_layers"), "limits": (containers.limits, "impose"),
-         "keeper": (keepers.Nursery, "start"), "asking": (keepers.messages, "send")}
+         "layers": (containers.overlay, "link_layers"), "fork": (nurseries.Nursery, "fork"),
+         "keeper": (spares.Spare, "start"), "ordering": (spares.Spare, "claim")}
 where, what = steps[step.split("-")[1]]
 setattr(where, what, dying(getattr(where, what)))
 NativeEngine(Path(root), home_id=home_id).create(CreateRequest(sandbox, "host", (), Limits()))
@@ -64,7 +64,7 @@ def killed(program: str, *arguments: str) -> None:
 
 STEPS = {
     "runc": ("before-mount", "after-mount", "before-run", "after-run"),
-    "keeper": ("before-limits", "after-limits", "before-layers", "before-keeper", "after-asking", "after-keeper"),
+    "keeper": ("before-fork", "after-fork", "before-layers", "after-ordering", "before-keeper", "after-keeper"),
 }
 
 
@@ -79,7 +79,7 @@ def test_nothing_is_left_of_a_killed_create_after_a_sweep(
     for step in STEPS[way]:
         sandbox = fresh_id("sbx")
         killed(CREATE, step, str(root), home.name, sandbox)
-        assert engine.instances() != healthy
+        assert sandbox in Store(root).sandbox_ids()
         assert any(sandbox in line for line in engine.sweep())
         assert host.traces(sandbox) == []
         assert engine.instances() == healthy
@@ -167,11 +167,11 @@ def test_a_process_of_the_same_number_is_not_the_sandbox(boxes: Boxes, engine: N
 def test_a_control_group_kills_and_freezes_all_of_its_processes(home: Path) -> None:
     """Version 2 is tried wherever it is mounted, beside the version that limits use here."""
     group = cgroups.Group(f"/{cgroups.PARENT}/{home.name}")
-    for directory in (group._tracking.parent, group._tracking):
+    for directory in (group.tracking.parent, group.tracking):
         directory.mkdir(exist_ok=True)
     try:
         with subprocess.Popen(["sh", "-c", "sleep 100 & sleep 100 & wait"]) as process:
-            (group._tracking / "cgroup.procs").write_text(str(process.pid))
+            (group.tracking / "cgroup.procs").write_text(str(process.pid))
             with group.frozen():
                 assert process.pid in group.pids()
                 time.sleep(0.05)
