@@ -24,6 +24,7 @@ class Claim:
 
     slope: float
     says: str
+    room: float = ROOM
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +34,22 @@ class Curve:
     axis: str
     operation: str
     sizes: list[int]
-    medians_ms: list[float]
+    medians: list[float]
+    """Milliseconds, but for `unit`."""
     slope: float
     last_slope: float
     """Between the two largest sizes."""
     claim: str = ""
     bound: float | None = None
     holds: bool | None = None
+    unit: str = "ms"
 
 
 _FLAT = Claim(FLAT, "flat")
 _LINEAR = Claim(LINEAR, "linear")
+MEMORY = "capture_memory"
+"""The most that this process held while it captured for the first time; not a time."""
+UNITS = {MEMORY: "MiB"}
 
 
 def _all(**others: Claim) -> dict[str, Claim]:
@@ -62,6 +68,7 @@ CLAIMS: dict[str, dict[str, Claim]] = {
         create=Claim(LINEAR, "linear: the target is looked at once, to see whether it is still the base"),
         capture_first=_LINEAR,
         capture_again=_LINEAR,
+        capture_memory=Claim(0.1, "flat: half as much again at a hundred times the size would be too much", 0.1),
     ),
     BYTES: _all(capture_again=Claim(FLAT, "flat: what has not changed is not read"), capture_first=_LINEAR),
     CHANGE: _all(snapshot=_LINEAR, diff=_LINEAR),
@@ -77,13 +84,13 @@ def slope_of(sizes: Sequence[int], times: Sequence[float]) -> float:
     return sum((one - x) * (other - y) for one, other in zip(xs, ys, strict=True)) / sum((one - x) ** 2 for one in xs)
 
 
-def judged(axis: str, operation: str, medians_ms: dict[int, float]) -> Curve:
+def judged(axis: str, operation: str, medians: dict[int, float]) -> Curve:
     """A curve, by its sizes, held against what is claimed of it."""
-    sizes = sorted(medians_ms)
-    times = [medians_ms[size] for size in sizes]
-    slope, last = round(slope_of(sizes, times), 3), round(slope_of(sizes[-2:], times[-2:]), 3)
-    claim = CLAIMS[axis].get(operation)
+    sizes = sorted(medians)
+    found = [medians[size] for size in sizes]
+    slope, last = round(slope_of(sizes, found), 3), round(slope_of(sizes[-2:], found[-2:]), 3)
+    claim, unit = CLAIMS[axis].get(operation), UNITS.get(operation, "ms")
     if claim is None:
-        return Curve(axis, operation, sizes, times, slope, last)
-    holds = slope <= claim.slope and last <= claim.slope + ROOM
-    return Curve(axis, operation, sizes, times, slope, last, claim.says, claim.slope, holds)
+        return Curve(axis, operation, sizes, found, slope, last, unit=unit)
+    holds = slope <= claim.slope and last <= claim.slope + claim.room
+    return Curve(axis, operation, sizes, found, slope, last, claim.says, claim.slope, holds, unit)

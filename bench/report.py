@@ -80,13 +80,16 @@ def verdict(path: Path, say: Callable[[str], None]) -> int:
 def _by_step(run: BenchRecord) -> dict[str, dict[str, float]]:
     tools = {"sandbox": run.operations, **{peer.name: peer.operations for peer in run.peers}}
     times = {tool: {one.name: one.median_ms for one in timings} for tool, timings in tools.items()}
-    return {step: {tool: found[step] for tool, found in times.items() if step in found} for step in STEPS}
+    rows = {step: {tool: found[step] for tool, found in times.items() if step in found} for step in STEPS}
+    return {step: row for step, row in rows.items() if row}
 
 
 def _panels(curves: list[dict[str, Any]]) -> dict[str, dict[str, list[tuple[float, float]]]]:
     found: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for curve in curves:
-        points = list(zip(curve["sizes"], curve["medians_ms"], strict=True))
+        if curve["unit"] != "ms":
+            continue  # another axis
+        points = list(zip(curve["sizes"], curve["medians"], strict=True))
         found.setdefault(curve["axis"], {})[curve["operation"]] = points
     return found
 
@@ -201,12 +204,12 @@ def _curves(curves: list[dict[str, Any]]) -> list[tuple[str, ...]]:
     return [
         (
             one["axis"],
-            one["operation"],
+            one["operation"] if one["unit"] == "ms" else f"{one['operation']}, {one['unit']}",
             f"{one['slope']:.2f}",
             f"{one['last_slope']:.2f}",
             one["claim"],
             verdict[one["holds"]],
-            ", ".join(f"{size}: {_number(took)}" for size, took in zip(one["sizes"], one["medians_ms"], strict=True)),
+            ", ".join(f"{size}: {_number(took)}" for size, took in zip(one["sizes"], one["medians"], strict=True)),
         )
         for one in curves
     ]

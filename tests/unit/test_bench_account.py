@@ -63,9 +63,9 @@ def test_plots_are_whole_and_what_they_name_is_escaped() -> None:
     dots = ET.fromstring(plot.dots("A & B", {"exec": {"<us>": 4.0, "them": 40.0}, "fork": {"<us>": 400.0}}, "ms"))
     space = "{http://www.w3.org/2000/svg}"
     titles = [title.text for title in dots.iter(f"{space}title")]
-    assert titles == ["<us>", "them", "<us>: 4 ms", "them: 40 ms", "<us>: 400 ms"]
+    assert titles == ["<us>", "them", "them: 40 ms", "<us>: 4 ms", "<us>: 400 ms"]
     x = [float(dot.attrib["cx"]) for dot in list(dots.iter(f"{space}circle"))[2:]]
-    assert x[1] - x[0] == pytest.approx(x[2] - x[1]), "ten times is one step on a logarithmic axis"
+    assert x[0] - x[1] == pytest.approx(x[2] - x[0]), "ten times is one step on a logarithmic axis"
     lines = ET.fromstring(
         plot.lines("Growth", {"files": {"exec": [(10, 1.0), (100, 1.0)]}, "bytes": {"exec": [(1, 3.0)]}})
     )
@@ -73,8 +73,8 @@ def test_plots_are_whole_and_what_they_name_is_escaped() -> None:
 
 
 CURVE = {
-    "axis": claims.ALIVE, "operation": "exec", "sizes": [1, 10], "medians_ms": [4.0, 41.5], "slope": 1.02,
-    "last_slope": 1.02, "claim": "flat", "bound": 0.25, "holds": False,
+    "axis": claims.ALIVE, "operation": "exec", "sizes": [1, 10], "medians": [4.0, 41.5], "slope": 1.02,
+    "last_slope": 1.02, "claim": "flat", "bound": 0.25, "holds": False, "unit": "ms",
 }  # fmt: skip
 
 
