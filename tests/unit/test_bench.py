@@ -286,11 +286,14 @@ def test_what_can_not_be_had_is_named(content: Content, tmp_path: Path, monkeypa
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
     monkeypatch.setenv("PATH", str(tmp_path))
     with ExitStack() as stack:
-        ready, absent = enter(stack, "docker-sdk, bwrap", tmp_path, content, print)
+        ready, absent = enter(stack, "docker-sdk, bwrap, gvisor, swe-rex, try", tmp_path, content, print)
     assert ready == []
     assert [(one.what, one.why.split(" (")[0]) for one in absent] == [
         ("docker-sdk", "no Docker Engine answers"),
         ("bwrap", "bubblewrap is not installed"),
+        ("gvisor", "runsc is not installed"),
+        ("swe-rex", "its server is reached through a network into its container, and sandboxes here have none"),
+        ("try", "binpash/try is neither in Debian nor on PyPI, and nothing is fetched from elsewhere"),
     ]
 
 
