@@ -18,6 +18,7 @@ from sandbox.bench import machine
 from sandbox.bench.outcome import BenchRecord
 
 FOLDER = "results"
+_PATH = re.compile(r"(?<![\w.)])/(?:root|home|tmp|var|mnt|srv|opt|work|run)/[^\s\"\']*")
 
 
 def begin(folder: Path, *, keep: bool) -> tuple[Path, dict[str, Any]]:
@@ -40,6 +41,7 @@ def begin(folder: Path, *, keep: bool) -> tuple[Path, dict[str, Any]]:
 
 def add(document: dict[str, Any], title: str, found: dict[str, Any]) -> None:
     """Put in what one part gave, in place of what it gave before: its `run`, its `scale`, or `why` neither."""
+    found = json.loads(_PATH.sub("...", json.dumps(found)))  # what a tool raised may name where it was
     document["not_measured"] = [one for one in document["not_measured"] if one["what"] != title]
     if "run" in found:
         document["runs"][title] = found["run"]

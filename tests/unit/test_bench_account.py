@@ -123,8 +123,12 @@ def test_a_part_takes_the_place_of_the_same_part_before(content: Content, tmp_pa
     results.add(document, "native on ext4", {"why": "the run was ended before it"})
     results.add(document, "growth", {"scale": [CURVE]})
     results.add(document, "docker", {"why": "it broke down"})
+    results.add(document, "native on btrfs", {"why": "mkfs.btrfs: no room in '/tmp/sandbox-x/disk'"})
     assert (list(document["runs"]), document["scale"]) == (["docker"], [CURVE])
-    assert [one["what"] for one in document["not_measured"]] == ["native on ext4"]
+    assert [one["why"] for one in document["not_measured"]] == [
+        "the run was ended before it",
+        "mkfs.btrfs: no room in '...'",
+    ]
 
 
 def test_the_newest_results_are_those_that_began_last(tmp_path: Path) -> None:
