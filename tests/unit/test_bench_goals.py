@@ -69,6 +69,7 @@ def test_a_goal_is_met_by_what_was_measured_or_it_is_not(content: Content) -> No
 def test_a_goal_is_forbidden_by_a_floor_alone_or_needs_a_reason(
     content: Content, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(reasons, "WHY", {})
     slow = (Timing.of("exec", "", [4.0]), Timing.of("destroy", "", [9.0]))
     floors = (Timing.of("enter", "", [2.5]), Timing.of("fsync", "", [0.4]))
     runs = {"here": recorded(content, operations=slow, floors=floors, comparisons=())}
