@@ -78,4 +78,4 @@ class Wiring:
         spec = self._config.target(name)
         check_outside(self._home.root, Path(spec.path))
         check_outside(self._config.directory, Path(spec.path), "the configuration")
-        return open_target(spec, self._home.root / "cache", captured=self._home.root / "bases" / "caches")
+        return open_target(spec, self._home.cache, captured=self._home.root / "bases" / "caches")

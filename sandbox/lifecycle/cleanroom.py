@@ -10,7 +10,6 @@ import hashlib
 import shlex
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +26,6 @@ from sandbox.spec import Check
 from sandbox.targets.base import ApplyRequest, Target
 from sandbox.trees.entry import Change, path_text
 from sandbox.trees.patterns import Patterns
-from sandbox.trees.removal import remove_tree
 
 
 def rehearse(ctx: Context, sealed: Sealed) -> tuple[Rehearsal, ...]:
@@ -36,17 +34,14 @@ def rehearse(ctx: Context, sealed: Sealed) -> tuple[Rehearsal, ...]:
 
 
 def _rehearse_one(ctx: Context, sealed: Sealed, part: SealedTarget) -> Rehearsal:
-    scratch = ctx.home.scratch(ctx.owner.name)
     try:
-        copy = ctx.target(part.spec.name).rehearsal(part.base, part.changes, scratch / "target")
-        return _play(copy, sealed, part, [scratch / "first", scratch / "second"])
+        with ctx.home.scratch(ctx.owner.name) as scratch:
+            copy = ctx.target(part.spec.name).rehearsal(part.base, part.changes, scratch / "target")
+            return _play(copy, sealed, part, [scratch / "first", scratch / "second"])
     except SandboxError as error:
         return Rehearsal(
             target=part.spec.name, applied=False, restored=False, reapplied=False, restore_seconds=0, says=error.says
         )
-    finally:
-        with suppress(OSError):  # what resists is named by its owner: `recover` removes it, or says why not
-            remove_tree(scratch)
 
 
 def _play(copy: Target, sealed: Sealed, part: SealedTarget, points: Sequence[Path]) -> Rehearsal:

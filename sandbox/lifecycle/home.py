@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sandbox.clock import fresh_id
 from sandbox.errors import InputError, NotFound
+from sandbox.trees.removal import remove_tree
 
 
 class Home:
@@ -91,15 +93,26 @@ class Home:
             )
         return path
 
+    @property
+    def cache(self) -> Path:
+        """What is remembered of targets as they were found; nothing is lost with it."""
+        return self.root / "cache"
+
     def log(self, sandbox: str) -> Path:
         """What the commands of a sandbox printed."""
         return self.root / "logs" / f"{sandbox}.log"
 
-    def scratch(self, owner: str) -> Path:
-        """A fresh directory for work under way, named by its owner; whoever makes it removes it."""
+    @contextmanager
+    def scratch(self, owner: str) -> Iterator[Path]:
+        """A fresh directory for work under way, gone afterwards. It is named by its owner: what resists, or what a
+        killed owner leaves, is what `recover` removes, or says why not."""
         path = self.root / "scratch" / fresh_id(f"{owner}.scratch")
         path.mkdir(mode=0o700)
-        return path
+        try:
+            yield path
+        finally:
+            with suppress(OSError):
+                remove_tree(path)
 
 
 class Owner:

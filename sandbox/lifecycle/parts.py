@@ -76,7 +76,8 @@ def _signed(ctx: Context, session: str, verb: str, asked: Mapping[str, Any], key
     part = _part(ctx, session, verb)
     if task is not None:
         part = part.model_copy(update={"task": launching.salted(part, task)})
-    return launching.signed(part, ctx.home.id, asked, key)
+    with ctx.home.scratch(ctx.owner.name) as folder:
+        return launching.signed(part, ctx.home.id, asked, key, folder)
 
 
 def _part(ctx: Context, session: str, verb: str, origin: str | None = None) -> Part:

@@ -21,7 +21,7 @@ def recover(ctx: Context, *, thorough: bool = False) -> list[str]:
     done = [*_promotions(ctx), *_runs(ctx), *_sandboxes(ctx)]
     if thorough:
         done += _engines(ctx)
-        done += [*ctx.bases.sweep(), *_scratch(ctx)]
+        done += [*ctx.bases.sweep(), *_scratch(ctx), *_caches(ctx)]
         done += [*_half_sealed(ctx), *_unknown_promotions(ctx)]
         ctx.owner.forget_dead()
     return done
@@ -121,6 +121,14 @@ def _scratch(ctx: Context) -> list[str]:
         if not ctx.owner.is_alive(owner):
             lines.append(f"scratch {path.name}: {_removed(path)}")
     return lines
+
+
+def _caches(ctx: Context) -> list[str]:
+    """Stat caches that died before they were whole."""
+    from sandbox.trees import stat_cache  # here, because most starts have nothing to remove
+
+    swept = stat_cache.sweep(ctx.home.cache)
+    return [f"removed {swept} unfinished stat caches"] if swept else []
 
 
 def _half_sealed(ctx: Context) -> list[str]:

@@ -321,6 +321,7 @@ def destroy(ctx: Context, sandbox: str) -> DestroyRecord:
         ended = _with(record, status="destroyed", owner=None)
     else:
         ended = None
+    ctx.sat.pop(sandbox, None)  # a manager may live for thousands of sandboxes
     discard_unreachable(ctx, record.engine, ended)
     return DestroyRecord(sandbox=sandbox, seconds=round(time.monotonic() - started, 6))
 

@@ -18,9 +18,16 @@ has only a copy of the log can try what the secret is (G6). Empty in what an ear
 class Record(BaseModel):
     """Base of all records: frozen, and nothing in it that its class does not name."""
 
-    # Deferred: a command uses a few of the records, and building the validators of all is most of its start.
     model_config = ConfigDict(
-        frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64", defer_build=True
+        frozen=True,
+        extra="forbid",
+        ser_json_bytes="base64",
+        val_json_bytes="base64",
+        # A command uses a few of the records, and building the validators of all is most of its start.
+        defer_build=True,
+        # Nearly every value is an identifier that is read once or twice: kept for later, 16,384 of them fill the memory
+        # of a manager that lives long.
+        cache_strings="keys",
     )
 
     def document(self) -> dict[str, Any]:

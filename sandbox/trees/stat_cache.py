@@ -12,6 +12,7 @@ memory mapping that the kernel has not yet accounted for.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import mmap
 import os
@@ -19,7 +20,7 @@ import secrets
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -39,6 +40,8 @@ _RECORD = _KEY.size + _LENGTH.size
 """What comes before an entry's canonical bytes."""
 _RACY = 1 << 31
 _CHUNK = 1 << 20
+_UNFINISHED = ".cache-"
+_YOUNG_S = 60
 _TRAILER = 64
 """The fingerprint of what was found, then the SHA-256 of all before it: 32 bytes each."""
 
@@ -189,6 +192,21 @@ class Known:
         return Place(at, len(HEADER) + at - len(_MAGIC) - records * _RECORD)
 
 
+def sweep(directory: Path) -> int:
+    """Remove the cache files that whoever made them did not live to finish; how many there were."""
+    swept = 0
+    for path in directory.glob(f"{_UNFINISHED}*"):
+        with suppress(FileNotFoundError), path.open("rb") as file:
+            # What is so young may not have its lock yet.
+            if time.time() - os.fstat(file.fileno()).st_mtime < _YOUNG_S:
+                continue
+            with suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+                swept += 1
+    return swept
+
+
 class Notes:
     """A cache file in the making."""
 
@@ -197,8 +215,9 @@ class Notes:
         self._ahead = self._start - time.monotonic_ns()
         self._sha = hashlib.sha256(_MAGIC)
         self._tree = hashlib.sha256(HEADER)
-        self.path = directory / f".cache-{secrets.token_hex(8)}"
+        self.path = directory / f"{_UNFINISHED}{secrets.token_hex(8)}"
         self._file = self.path.open("xb", buffering=1 << 18)
+        fcntl.flock(self._file, fcntl.LOCK_EX)  # let go with the process, however it ends; see `sweep`
         self._file.write(_MAGIC)
         self.racy = False
         """Something was changed so shortly before that a later change might not have shown, or the clock was set."""

@@ -7,6 +7,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,11 @@ def a_request(**changed: Any) -> Request:
 REQUEST = a_request()
 
 
+def signed(message: bytes, key: Path) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        return sign(message, key, Path(folder))
+
+
 def a_vote(signature: str = "", *, key: Path | None = None, request: Request = REQUEST, **changed: Any) -> Vote:
     fields: dict[str, Any] = {
         "vote": "vote_1",
@@ -93,7 +99,7 @@ def a_vote(signature: str = "", *, key: Path | None = None, request: Request = R
     } | changed
     said = {name: fields[name] for name in ("person", "decision", "reason", "signed_at")}
     fields.setdefault("message", vote_message(request_bytes(request), **said))
-    return Vote(**fields, signature=signature or sign(fields["message"], key))
+    return Vote(**fields, signature=signature or signed(fields["message"], key))
 
 
 def judged(vote: Vote, policy: PolicySpec, request: Request = REQUEST, now: datetime = NOW) -> VoteView:
@@ -264,7 +270,7 @@ def armored(body: bytes) -> str:
 
 
 def test_a_damaged_signature_is_named_for_what_is_wrong(keys: dict[str, Path]) -> None:
-    body = dearmored(sign(b"message", keys["alice"]))
+    body = dearmored(signed(b"message", keys["alice"]))
     for broken, why in (
         (b"XXXXXX" + body[6:], "not an SSH signature"),
         (body[:6] + (2).to_bytes(4, "big") + body[10:], "version 2"),
@@ -302,22 +308,22 @@ def test_a_missing_or_wrong_key_file_is_bad_input(tmp_path: Path, monkeypatch: p
     text = tmp_path / "text"
     text.write_text("hello")
     with pytest.raises(InputError, match=r"nothere can't be read: No such file"):
-        sign(b"m", tmp_path / "nothere")
+        signed(b"m", tmp_path / "nothere")
     with pytest.raises(InputError, match="can't be read: Is a directory"):
-        sign(b"m", tmp_path)
+        signed(b"m", tmp_path)
     with pytest.raises(InputError, match="is not an SSH key"):
-        sign(b"m", text)
+        signed(b"m", text)
     half = make_key(tmp_path, "half")
     half.unlink()
     with pytest.raises(InputError, match=r"is a public key.*without \.pub"):
-        sign(b"m", half.with_name("half.pub"))
+        signed(b"m", half.with_name("half.pub"))
 
 
 def test_a_key_that_others_can_read_is_refused_with_the_cure(tmp_path: Path) -> None:
     key = make_key(tmp_path, "open")
     key.chmod(0o644)
     with pytest.raises(InputError, match=rf"read by other users.*chmod 600 {key}"):
-        sign(b"m", key)
+        signed(b"m", key)
 
 
 def test_a_broken_key_is_refused(tmp_path: Path) -> None:
@@ -325,7 +331,7 @@ def test_a_broken_key_is_refused(tmp_path: Path) -> None:
     key.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n")
     key.chmod(0o600)
     with pytest.raises(InputError, match="could not sign"):
-        sign(b"m", key)
+        signed(b"m", key)
 
 
 SIGN = """
@@ -334,7 +340,7 @@ from pathlib import Path
 from sandbox.errors import InputError
 from sandbox.lifecycle.signoff.signing import sign
 try:
-    print(sign(b"m", Path(sys.argv[1])))
+    print(sign(b"m", Path(sys.argv[1]), Path(sys.argv[2])))
 except InputError as error:
     print(error)
 """
@@ -346,7 +352,7 @@ def test_a_locked_key_without_a_terminal_says_so(tmp_path: Path) -> None:
     quiet = {
         name: value for name, value in os.environ.items() if name not in ("SSH_AUTH_SOCK", "DISPLAY", "SSH_ASKPASS")
     }
-    command = [sys.executable, "-c", SIGN, str(key)]
+    command = [sys.executable, "-c", SIGN, str(key), str(tmp_path)]
     said = subprocess.run(
         command,
         input="not it\n",

@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,13 +44,12 @@ class Runtime:
     def run(self, container: str, bundle: Path, pid_file: Path) -> int:
         """Start a container that goes on without us; the host's id of its PID 1."""
         self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.TemporaryDirectory(prefix="sandbox-run-") as scratch:
-            log = os.path.join(scratch, "log")
-            verb = self.command("run", "-d", "-b", str(bundle), "--pid-file", str(pid_file), container, log=log)
-            # PID 1 keeps these streams: a pipe of ours would never come to its end.
-            null = subprocess.DEVNULL
-            if subprocess.run(verb, stdin=null, stdout=null, stderr=null, check=False).returncode != 0:
-                raise verdicts.start_failure(self.name, read_log(log))
+        log = str(bundle / "start.log")
+        verb = self.command("run", "-d", "-b", str(bundle), "--pid-file", str(pid_file), container, log=log)
+        # PID 1 keeps these streams: a pipe of ours would never come to its end.
+        null = subprocess.DEVNULL
+        if subprocess.run(verb, stdin=null, stdout=null, stderr=null, check=False).returncode != 0:
+            raise verdicts.start_failure(self.name, read_log(log))
         return int(pid_file.read_text())
 
     def delete(self, container: str) -> None:

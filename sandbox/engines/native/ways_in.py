@@ -186,7 +186,7 @@ class ThroughRuntime:
 
     def shell(self, process: dict[str, Any]) -> int:
         """Run a process on our own streams; its exit code."""
-        with tempfile.TemporaryDirectory(prefix="sandbox-shell-") as scratch:
+        with tempfile.TemporaryDirectory(prefix="shell-", dir=self._files) as scratch:
             config = Path(scratch, "process.json")
             config.write_text(json.dumps(process), encoding="utf-8")
             verb = self._runtime.command("exec", "--process", str(config), self._container)

@@ -28,10 +28,11 @@ def salted(part: Part, what: Any) -> str:
     return hashlib.sha256(rfc8785.dumps([part.part + part.salt, what])).hexdigest()
 
 
-def signed(part: Part, home: str, work: Mapping[str, Any], key: Path) -> Part:
-    """The same part with a signature of its person. Raises InputError."""
+def signed(part: Part, home: str, work: Mapping[str, Any], key: Path, folder: Path) -> Part:
+    """The same part with a signature of its person; `folder` as for `signing.sign`. Raises InputError."""
     message = _statement(part, home, work)
-    return part.model_copy(update={"message": message, "signature": signing.sign(message, key, namespace=NAMESPACE)})
+    signature = signing.sign(message, key, folder, namespace=NAMESPACE)
+    return part.model_copy(update={"message": message, "signature": signature})
 
 
 def judge(part: Part, home: str, work: Mapping[str, Any], now: datetime) -> tuple[str, str]:

@@ -12,8 +12,8 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
@@ -61,22 +61,30 @@ def vote_message(
 # --- signing ------------------------------------------------------------------------------------------
 
 
-def sign(message: bytes, key: Path, *, namespace: str = NAMESPACE, tell: Callable[[str], None] | None = None) -> str:
+def sign(
+    message: bytes,
+    key: Path,
+    folder: Path,
+    *,
+    namespace: str = NAMESPACE,
+    tell: Callable[[str], None] | None = None,
+) -> str:
     """Sign with a private key file, or with a public one whose private half an ssh-agent holds.
+
+    `folder` is empty and the caller's: ssh-keygen signs a file, into a file beside it.
 
     A passphrase is asked for on the terminal; `tell` gets what else ssh-keygen asks of the person, such as to
     touch the key. Returns the armored signature. Raises InputError.
     """
     key = key.expanduser()
     is_public = _looks_public(key)
-    with tempfile.TemporaryDirectory(prefix="sandbox-sign-") as folder:
-        path = Path(folder, "vote")
-        path.write_bytes(message)
-        # A file and not a pipe: where its input is no terminal, ssh-keygen can't ask for a passphrase.
-        command = ["ssh-keygen", "-Y", "sign", "-n", namespace, "-f", str(key), str(path)]
-        code, said = _run_signer(command, tell)
-        if code == 0:
-            return path.with_suffix(".sig").read_text("ascii")
+    path = folder / "vote"
+    path.write_bytes(message)
+    # A file and not a pipe: where its input is no terminal, ssh-keygen can't ask for a passphrase.
+    command = ["ssh-keygen", "-Y", "sign", "-n", namespace, "-f", str(key), str(path)]
+    code, said = _run_signer(command, tell)
+    if code == 0:
+        return path.with_suffix(".sig").read_text("ascii")
     raise _unsigned(key, said, is_public=is_public)
 
 
@@ -216,15 +224,14 @@ def check_crypto(message: bytes, armored: str, signature: sshsig.Signature) -> N
 
     ssh-keygen is asked about this one key only; whose it is was settled before, not by its matching.
     """
-    with tempfile.TemporaryDirectory(prefix="sandbox-verify-") as folder:
-        signers, stored = Path(folder, "signers"), Path(folder, "signature")
-        namespaces = f'namespaces="{signature.namespace}"'
-        signers.write_text(f"{_PRINCIPAL} {namespaces} {sshsig.key_line(signature.key)}\n", "ascii")
-        stored.write_text(armored)
+    namespaces = f'namespaces="{signature.namespace}"'
+    known = f"{_PRINCIPAL} {namespaces} {sshsig.key_line(signature.key)}\n"
+    with _in_memory(known.encode("ascii")) as signers, _in_memory(armored.encode()) as stored:
         command = ["ssh-keygen", "-Y", "verify", "-n", signature.namespace, "-I", _PRINCIPAL]
         try:
             done = subprocess.run(
-                [*command, "-f", str(signers), "-s", str(stored)],
+                [*command, "-f", f"/proc/self/fd/{signers}", "-s", f"/proc/self/fd/{stored}"],
+                pass_fds=(signers, stored),
                 input=message,
                 capture_output=True,
                 timeout=_VERIFY_TIMEOUT_S,
@@ -237,6 +244,14 @@ def check_crypto(message: bytes, armored: str, signature: sshsig.Signature) -> N
             raise Void("ssh-keygen did not finish checking the signature") from None
     if done.returncode != 0:
         raise Void("the signature does not fit the signed text")
+
+
+@contextmanager
+def _in_memory(content: bytes) -> Iterator[int]:
+    """A file that no killed process leaves behind; its descriptor."""
+    with open(os.memfd_create("signature"), "w+b", buffering=0) as file:
+        file.write(content)
+        yield file.fileno()
 
 
 def _check_time(vote: Vote, request: Request, now: datetime) -> None:

@@ -35,6 +35,8 @@ def vote(
     policies = policies_of(ctx, stored)
     signed_at = now()
     message = signing.vote_message(exact, person=person, decision=decision, reason=reason, signed_at=signed_at)
+    with ctx.home.scratch(ctx.owner.name) as folder:
+        signature = signing.sign(message, key, folder)
     cast = Vote(
         vote=fresh_id("vote"),
         change=stored.id,
@@ -44,7 +46,7 @@ def vote(
         reason=reason,
         signed_at=signed_at,
         message=message,
-        signature=signing.sign(message, key),
+        signature=signature,
     )
     view = signing.judge(cast, request, policies, stored.launcher, now())
     if not view.valid:
