@@ -133,6 +133,7 @@ class Manager(Sandboxes, Runs, Changes, Upkeep):
         image: str | None = None,
         *,
         targets: Sequence[str] = (),
+        change: str | None = None,
         limits: Limits | None = None,
         network: Network = "none",
         env: dict[str, str] | None = None,
@@ -140,13 +141,16 @@ class Manager(Sandboxes, Runs, Changes, Upkeep):
     ) -> Box:
         """A sandbox with a copy of each target; as a context manager it is destroyed at the end.
 
+        `change`: not as the targets are, but as this change makes them; for a look at one that failed.
         `key`: the launcher's SSH key. Its signature covers all that this process does in the sandbox.
         """
         names = (*([target] if target else []), *targets)
-        if not names:
-            raise InputError("A sandbox needs at least one target.", "Name one with --target NAME.")
+        if bool(names) == bool(change):
+            raise InputError("A sandbox needs targets, or a change.", "Give --target NAME, or --change CHANGE.")
+        captured = lifecycle.quarantine.captured(self.context, change) if change else None
+        names = names or tuple(captured or ())
         launch = lifecycle.parts.opening(self.context, names, limits or Limits(), network, env or {}, path_of(key))
-        captured = lifecycle.sessions.capture(self.context, names)
+        captured = captured or lifecycle.sessions.capture(self.context, names)
         record = lifecycle.sessions.create(
             self.context,
             captured,

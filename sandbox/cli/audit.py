@@ -51,7 +51,7 @@ def told(entry: AuditEntry) -> Iterator[str]:
     words = [
         f"{name} {_shown(value)}"
         for name, value in entry.detail.items()
-        if name not in _PROOFS and value not in ("", 0, [])
+        if name not in _PROOFS and value not in ("", 0, [], None)
     ]
     words += _counted(entry.detail)
     yield from textwrap.wrap(

@@ -61,6 +61,8 @@ def told(record: PromotionRecord) -> Iterator[str]:
     elif record.status == "restored":
         back = f" in {record.restore_seconds:.2f} s" if record.restore_seconds is not None else ""
         yield f"The promotion of {record.change} failed, and the targets were put back{back}: {record.promotion}."
+        if record.kind != "policy":
+            yield f"To look at what failed: `sandbox create --change {record.change}`."
     elif record.status == "refused":
         yield f"Refused to touch anything for {record.change}:"
     elif record.status == "frozen":

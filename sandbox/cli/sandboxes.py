@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 def create(
     ctx: typer.Context,
     target: Targets = [],  # noqa: B006 - typer makes a new list for each call
+    change: Annotated[
+        str | None, typer.Option(metavar="CHANGE", help="The targets as this change makes them, to look at.")
+    ] = None,
     image: Image = None,
     network: Online = "none",
     env: Environment = [],  # noqa: B006
@@ -35,7 +38,7 @@ def create(
     It is there to work in by hand, and stays until `destroy`.
     """
     session = begin(ctx, json)
-    if not target:
+    if not target and not change:
         raise InputError("A sandbox needs at least one target.", "Name one with --target; `sandbox target list`.")
     if network not in ("none", "full"):
         raise InputError(f"--network is none or full, not {network!r}.", "none cuts it off from everything.")
@@ -46,6 +49,7 @@ def create(
     with session.manager() as manager:
         box = manager.create(
             targets=target,
+            change=change,
             image=image,
             limits=limits,
             network="full" if network == "full" else "none",
@@ -108,7 +112,7 @@ def _sandbox(record: SandboxRecord) -> Iterator[str]:
         ("image", f"{record.image} ({record.image_digest[:12]})"),
         (
             "limits",
-            f"{limits.cpus:g} CPUs, {limits.memory_mb} MiB, {limits.pids} processes, {limits.disk_mb} MiB of disk",
+            f"CPUs: {limits.cpus:g}, {limits.memory_mb} MiB, {limits.pids} processes, {limits.disk_mb} MiB of disk",
         ),
         ("network", record.network),
         ("launcher", record.launcher),

@@ -101,7 +101,7 @@ class Teller:
             case FilesTouched(changed, deleted):
                 if time.monotonic() - self._live_at >= LIVE_S:
                     self._live_at = time.monotonic()
-                    self.line(f"live: {changed} paths changed, {deleted} of the base's entries gone just now")
+                    self.line(f"live: changed paths: {changed}, and {deleted} of the base's entries gone just now")
             case CheckFinished(check, exit_code, seconds):
                 short = check if len(check) <= 60 else f"{check[:57]}..."
                 self.line(f"clean room: {escape(short)} -> exit code {exit_code} in {seconds:.1f} s")

@@ -9,6 +9,7 @@ from pathlib import Path
 from sandbox.answers import Advice, DoctorRecord, DoneRecord, ImageList, ImageState
 from sandbox.clock import now
 from sandbox.errors import SandboxError
+from sandbox.lifecycle import quarantine
 from sandbox.lifecycle.context import CHANGE, PROMOTION, SANDBOX, Context
 from sandbox.records import PromotionRecord, SandboxRecord, StoredChange
 from sandbox.trees.bases import StoredBase
@@ -75,8 +76,9 @@ def prune(ctx: Context) -> DoneRecord:
 
 
 def _closed(ctx: Context) -> Iterator[tuple[str, Path]]:
+    held = quarantine.held(ctx)
     for change in ctx.ledger.find(CHANGE, StoredChange):
-        if _is_over(change) and ctx.home.change(change.id).exists():
+        if _is_over(change) and change.id not in held and ctx.home.change(change.id).exists():
             yield f"change {change.id} ({change.status})", ctx.home.change(change.id)
     for record in ctx.ledger.find(PROMOTION, PromotionRecord):
         if record.status not in ("restored", "refused"):
@@ -111,8 +113,9 @@ def _unused_bases(ctx: Context) -> list[StoredBase]:
         return []  # what another process captured a moment ago is in no record yet
     living = [record for record in ctx.ledger.find(SANDBOX, SandboxRecord) if record.status != "destroyed"]
     used = {placed.base for record in living for placed in record.bases}
+    held = quarantine.held(ctx)
     for change in ctx.ledger.find(CHANGE, StoredChange):
-        if not _is_over(change):
+        if not _is_over(change) or change.id in held:
             used |= {delta.base for delta in change.targets}
     there = ctx.bases.list()
     used |= {base.under.name[:64] for base in there if base.under is not None and base.fingerprint in used}

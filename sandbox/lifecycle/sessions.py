@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -180,7 +181,7 @@ def execute(ctx: Context, request: ExecRequest, *, key: Path | None = None) -> E
     record = ctx.living(request.sandbox)
     parts.take_part(ctx, record, "exec", key=key, task=list(request.command))
     with ctx.home.log(record.sandbox).open("ab") as log:
-        shown = " ".join(request.command)
+        shown = shlex.join(request.command)
         log.write(f"\n[{now():%Y-%m-%dT%H:%M:%SZ}] $ {shown}\n".encode("utf-8", "backslashreplace"))
         log.flush()
 

@@ -22,6 +22,9 @@ ONE, THREE = ("app",), ("app", "web", "etc")
 ENGINES = "engines"
 """What a home keeps of an engine is never put back: mounts stand on it."""
 
+UNFINISHED = (".cache-", ".incoming-", ".building-", ".removing-")
+"""How the names of files begin that nobody has come to the end with."""
+
 Facts = dict[str, Any]
 
 
@@ -106,7 +109,7 @@ def unfinished(house: House) -> list[str]:
     """What is left of work in the folder for temporary files, or in the home under the name of something unfinished;
     a report about a bug is meant to stay."""
     files = [path for path in Path(house.env["TMPDIR"]).iterdir() if not path.name.startswith("sandbox-bug-")]
-    files += [path for path in house.home.rglob(".*") if ENGINES not in path.relative_to(house.home).parts]
+    files += [path for name in UNFINISHED for path in house.home.rglob(f"{name}*")]
     return [str(path) for path in files]
 
 

@@ -10,6 +10,7 @@ import ast
 import fcntl
 import os
 import re
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 
 import sandbox
-from tests.faults.acts import ACTS, ONE, Act, Stage, furnished, signed
+from tests.faults.acts import ACTS, ONE, Act, Stage, furnished, proposed, signed, unfinished
 from tests.flows.house import House
 
 pytestmark = pytest.mark.timeout(900)
@@ -76,6 +77,27 @@ def _points(call: ast.Call) -> Iterator[str]:
             yield "".join(str(part.value) if isinstance(part, ast.Constant) else "*" for part in value.values)
     if name == "on_step" and isinstance(call.args[0], ast.Constant):
         yield f"*.{call.args[0].value}"
+
+
+KILLER = """#!/bin/sh
+for word; do [ "$word" = {verb} ] && kill -9 $PPID; done
+exec {real} "$@"
+"""
+
+
+@pytest.mark.parametrize("verb", ["sign", "verify"])
+def test_e5_killed_while_ssh_keygen_is_at_work_nothing_of_it_stays(house: House, verb: str) -> None:
+    change = proposed(*ONE)(house)["change"]
+    words = ("approve", change["id"], "--as", "alice", "--key", str(house.key("alice")))
+    keygen = house.root / "bin" / "ssh-keygen"
+    keygen.parent.mkdir()
+    keygen.write_text(KILLER.format(verb=verb, real=shutil.which("ssh-keygen")))
+    keygen.chmod(0o755)
+    house(*words, env={"PATH": f"{keygen.parent}:{os.environ['PATH']}"}).expect(-signal.SIGKILL)
+    house("recover").expect(0)
+    assert unfinished(house) == []
+    assert list((house.home / "scratch").iterdir()) == []
+    house(*words).expect(0)
 
 
 def test_a_second_manager_at_the_same_time_is_kept_out(house: House) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sandbox.lifecycle import quarantine
+from sandbox.manager import Manager
 from tests.flows.house import House, listing
 
 STEPS = (
@@ -32,7 +35,8 @@ def signed(house: House, script: str = "sed -i s/one/two/ app.py; rm data/rows.t
     return change
 
 
-def test_f1_a_health_check_that_fails_brings_the_target_back(house: House, target: Path) -> None:
+def refused_by_health(house: House, target: Path) -> dict[str, Any]:
+    """A signed change that the target's health check does not like."""
     house.write(
         "targets", "app",
         {
@@ -40,12 +44,41 @@ def test_f1_a_health_check_that_fails_brings_the_target_back(house: House, targe
             "health": [{"run": ["grep", "-q", "one", str(target / "app.py")]}],
         },
     )  # fmt: skip
+    return signed(house)
+
+
+def test_f1_a_health_check_that_fails_brings_the_target_back(house: House, target: Path) -> None:
     before = listing(target)
-    answer = house.promote(signed(house)).expect(7).json
+    answer = house.promote(refused_by_health(house, target)).expect(7).json
     assert answer["status"] == "restored"
     assert answer["restore_seconds"] is not None
     assert answer["reasons"]
     assert listing(target) == before
+
+
+def test_f4_what_a_failed_promotion_had_made_can_be_looked_at_afterwards(house: House, target: Path) -> None:
+    change = refused_by_health(house, target)
+    house.promote(change).expect(7)
+    (target / "later").write_text("x")  # the target has gone on
+    house("prune", "--json").expect(0)
+    made = house("create", "--json", "--change", change["id"], "--image", house.image).expect(0).json
+    seen = house("exec", made["sandbox"], "--", "sh", "-c", "cat app.py; find . -mindepth 1 | sort").expect(0).stdout
+    assert seen.decode() == "print('two')\n./app.py\n./data\n./made\n"
+    (placed,) = house("show", made["sandbox"], "--json").expect(0).json["bases"]
+    assert placed["base"] == change["targets"][0]["predicted"], "byte for byte what was there"
+    house("destroy", made["sandbox"]).expect(0)
+
+
+def test_f4_a_prune_keeps_what_failed_for_a_month(house: House, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    change = refused_by_health(house, target)
+    house.promote(change).expect(7)
+    folder = house.home / "changes" / change["id"]
+    assert not any(change["id"] in line for line in house("prune", "--json").expect(0).json["done"])
+    assert folder.exists()
+    with Manager.open(house.home, house.config, house.engine) as manager:  # type: ignore[arg-type]
+        monkeypatch.setattr(quarantine, "KEPT_FOR", timedelta(0))
+        manager.prune()
+    assert not folder.exists()
 
 
 def test_f1_a_failing_second_target_brings_the_first_one_back(house: House, target: Path) -> None:

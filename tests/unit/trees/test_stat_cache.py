@@ -207,3 +207,16 @@ def test_a_walk_takes_the_same_memory_however_much_is_remembered(tmp_path: Path,
                 most = max(most, _resident(cached_bytes(tmp_path)))
     assert cached_bytes(tmp_path).stat().st_size > 10 << 20
     assert 0 < most < 5 << 10
+
+
+def test_what_a_killed_scan_left_is_swept_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
+    left, young = tmp_path / ".cache-left", tmp_path / ".cache-young"
+    for path in (left, young, tmp_path / "whole"):
+        path.write_bytes(b"x")
+    with stat_cache.Notes(tmp_path) as notes:
+        long_ago = time.time() - 3600
+        for path in (left, notes.path, tmp_path / "whole"):
+            os.utime(path, (long_ago, long_ago))
+        assert stat_cache.sweep(tmp_path) == 1
+        assert {path.name for path in tmp_path.iterdir()} == {young.name, notes.path.name, "whole"}
+    assert stat_cache.sweep(tmp_path / "nothing") == 0
