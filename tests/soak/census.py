@@ -43,9 +43,9 @@ def left_behind(home: Path, home_id: str) -> list[str]:
 
 
 def growth_mb_per_hour(samples: Sequence[Held]) -> float:
-    """How fast the memory grew after the first third, which is warm-up: the median of the slopes of all pairs that lie
-    apart (Theil and Sen), which a few outliers do not move."""
-    steady = samples[len(samples) // 3 :]
+    """How fast the memory grew in the second half of the time, the first being warm-up: the median of the slopes of
+    pairs that lie apart (Theil and Sen), which a few outliers do not move."""
+    steady = [one for one in samples if one.at > samples[-1].at / 2]
     far = max(1, len(steady) // 3)
     pairs = zip(steady, steady[far:], strict=False)
     slopes = [(later.rss_mb - earlier.rss_mb) / (later.at - earlier.at) for earlier, later in pairs]
