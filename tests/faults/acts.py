@@ -17,13 +17,11 @@ from typing import Any
 
 from tests.flows.house import Answer, House, listing
 from tests.host import traces, traces_here
+from tests.soak.census import unfinished
 
 ONE, THREE = ("app",), ("app", "web", "etc")
 ENGINES = "engines"
 """What a home keeps of an engine is never put back: mounts stand on it."""
-
-UNFINISHED = (".cache-", ".incoming-", ".building-", ".removing-")
-"""How the names of files begin that nobody has come to the end with."""
 
 Facts = dict[str, Any]
 
@@ -87,7 +85,7 @@ class Stage:
         house("recover").expect(0)
         assert list((house.home / "scratch").iterdir()) == []
         assert list((house.home / "owners").iterdir()) == []
-        assert unfinished(house) == []
+        assert unfinished(house.home, Path(house.env["TMPDIR"])) == []
         assert {path.name for path in (house.home / "changes").iterdir()} <= {
             one["id"] for one in kept(house, "change")
         }
@@ -103,14 +101,6 @@ class Stage:
         self.house("audit", "verify").expect(0)
         assert self.house("recover", "--json").expect(0).json["done"] == [], "one recover is enough"
         assert traces((self.house.home / "id").read_text()) == []
-
-
-def unfinished(house: House) -> list[str]:
-    """What is left of work in the folder for temporary files, or in the home under the name of something unfinished;
-    a report about a bug is meant to stay."""
-    files = [path for path in Path(house.env["TMPDIR"]).iterdir() if not path.name.startswith("sandbox-bug-")]
-    files += [path for name in UNFINISHED for path in house.home.rglob(f"{name}*")]
-    return [str(path) for path in files]
 
 
 def kept(house: House, kind: str) -> list[dict[str, Any]]:

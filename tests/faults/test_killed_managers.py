@@ -18,8 +18,9 @@ from pathlib import Path
 import pytest
 
 import sandbox
-from tests.faults.acts import ACTS, ONE, Act, Stage, furnished, proposed, signed, unfinished
+from tests.faults.acts import ACTS, ONE, Act, Stage, furnished, proposed, signed
 from tests.flows.house import House
+from tests.soak.census import unfinished
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -95,7 +96,7 @@ def test_e5_killed_while_ssh_keygen_is_at_work_nothing_of_it_stays(house: House,
     keygen.chmod(0o755)
     house(*words, env={"PATH": f"{keygen.parent}:{os.environ['PATH']}"}).expect(-signal.SIGKILL)
     house("recover").expect(0)
-    assert unfinished(house) == []
+    assert unfinished(house.home, Path(house.env["TMPDIR"])) == []
     assert list((house.home / "scratch").iterdir()) == []
     house(*words).expect(0)
 

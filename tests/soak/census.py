@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 from tests.host import traces
 
+UNFINISHED = (".cache-", ".incoming-", ".building-", ".removing-")
+"""How the names of files begin that nobody has come to the end with."""
+
 
 class Held(NamedTuple):
     """What a process holds at one moment."""
@@ -40,6 +43,13 @@ def left_behind(home: Path, home_id: str) -> list[str]:
     known = {path.name for path in (home / "changes").iterdir() if (path / "request.json").exists()}
     found += [f"file {path}" for path in (home / "changes").iterdir() if path.name not in known]
     return found
+
+
+def unfinished(home: Path, temporary: Path) -> list[str]:
+    """What is left of work in the folder for temporary files, or in the home under the name of something unfinished; a
+    report about a bug is meant to stay."""
+    files = [path for path in temporary.iterdir() if not path.name.startswith("sandbox-bug-")]
+    return [str(path) for path in (*files, *(path for name in UNFINISHED for path in home.rglob(f"{name}*")))]
 
 
 def growth_mb_per_hour(samples: Sequence[Held]) -> float:
