@@ -24,10 +24,10 @@ _PATH = re.compile(r"(?<![\w.)])/(?:root|home|tmp|var|mnt|srv|opt|work|run)/[^\s
 def begin(folder: Path, *, keep: bool) -> tuple[Path, dict[str, Any]]:
     """The file of today and this kind of machine, and what is in it: nothing yet, unless it is to be kept."""
     now = datetime.now(UTC)
+    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
     described = machine.describe(folder, folder)
     kind = re.sub(r"[^a-z0-9]+", "-", described.cpu.lower().replace("(r)", "").replace("(tm)", "")).strip("-")
     path = folder / FOLDER / f"{now:%Y-%m-%d}-{described.cores}-cores-{kind}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
     if keep and path.exists():
         return path, load(path)
     return path, {

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from bench import claims, plot, quotes, report, results, scale
+from sandbox.bench import reasons
 from sandbox.bench.content import Content
 from sandbox.bench.outcome import Timing
 from tests.unit.test_bench import content
@@ -106,13 +107,17 @@ def test_the_account_has_what_was_measured_and_what_was_not(content: Content, tm
     assert {path.name for path in tmp_path.iterdir()} == {"results", "README.md", "native-on-xfs.svg", "growth.svg"}
 
 
-def test_what_is_wrong_with_the_results_is_said(content: Content, tmp_path: Path) -> None:
+def test_what_is_wrong_with_the_results_is_said(
+    content: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reasons, "WHY", {("native", "memory of an idle sandbox"): "of nothing"})
     path = tmp_path / "results.json"
     results.write(path, measured(content, operations=(Timing.of("exec", "", [2.1]),)))
     said: list[str] = []
     assert report.verdict(path, said.append) == 1
     assert said[0] == "exec along sandboxes alive: not flat"
     assert said[1].startswith("native on xfs: exec: 2.1, wanted 2.0 ms")
+    assert said[-1].startswith("native: memory of an idle sandbox: a reason is given")
 
 
 def test_a_part_takes_the_place_of_the_same_part_before(content: Content, tmp_path: Path) -> None:
