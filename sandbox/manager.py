@@ -73,7 +73,7 @@ class Manager(Sandboxes, Runs, Changes, Upkeep):
     ) -> Self:
         """Open a home, and first finish what a killed manager left half-done there.
 
-        `warm`: as many sandboxes are kept ready for the next creates like the last one, where the engine is native.
+        `warm`: as many sandboxes are kept ready for the next creates like the last one.
 
         `home` is SANDBOX_HOME or the user data directory where it is None, `config` SANDBOX_CONFIG or `configs/`
         in the working directory, `identity` SANDBOX_IDENTITY or the system user.

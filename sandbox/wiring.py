@@ -61,7 +61,7 @@ class Wiring:
         if name == "docker":
             from sandbox.engines.docker_engine import DockerEngine
 
-            return DockerEngine(home_id=self._home.id, scratch=self._home.engine("docker"))
+            return DockerEngine(home_id=self._home.id, scratch=self._home.engine("docker"), warm=self._warm)
         if name == "native":
             from sandbox.engines.native import NativeEngine
 

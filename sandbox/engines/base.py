@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from sandbox.errors import EngineError
 from sandbox.spec import Limits, Network
 from sandbox.trees.entry import Entry
 
@@ -30,6 +31,18 @@ HIDDEN_PATHS = (
     "/sys/devices/virtual/powercap", "/sys/firmware",
 )  # fmt: skip
 """What the kernel would tell of the machine and of everybody on it: every engine shows nothing there."""
+
+FULL_AT_MOST_S = 5.0
+"""How long a command waits for a process to start with: what was killed counts as one until its parent took note."""
+
+
+def no_process_left() -> EngineError:
+    """The error for a command that can't be started, since the sandbox has all the processes that it may have."""
+    return EngineError(
+        "The sandbox has as many processes as its limit allows: no command can be started in it.",
+        "End some of them, roll it back, or create one with a higher limit (pids).",
+    )
+
 
 OnOutput = Callable[[str, bytes], None]
 """Called with `stdout` or `stderr` and the next bytes, as they come, from one thread at a time."""

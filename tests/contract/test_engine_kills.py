@@ -8,7 +8,7 @@ import time
 import pytest
 
 from sandbox.engines.base import KILLED, Engine
-from sandbox.errors import SandboxDied, SandboxError
+from sandbox.errors import EngineError, SandboxDied, SandboxError
 from sandbox.spec import Limits
 from tests import host
 from tests.engines import Boxes
@@ -168,6 +168,31 @@ def test_a_fork_bomb_ends_at_its_timeout(boxes: Boxes) -> None:
     assert result.exit_code != 0
     assert result.seconds < 30
     assert box.out("echo alive", timeout_s=30) == b"alive\n"
+
+
+FILLS = """
+import os, time
+while True:
+    try:
+        if os.fork() == 0:
+            time.sleep(1000)
+            os._exit(0)
+    except OSError:
+        time.sleep(0.01)
+"""
+
+
+def test_a_sandbox_that_is_full_of_processes_says_so(boxes: Boxes) -> None:
+    box = boxes.create(limits=Limits(cpus=1, memory_mb=256, pids=30))
+    snapshot = box.snapshot()
+    box.sh(f"python3 -c '{FILLS}' >/dev/null 2>&1 </dev/null & sleep 1")
+    try:
+        says = box.sh("true | true").stderr.decode()
+    except EngineError as error:
+        says = error.says
+    assert "as many processes as its limit" in says or "Cannot fork" in says
+    box.rollback(snapshot)
+    assert box.out("echo alive") == b"alive\n"
 
 
 def test_cpu_is_limited(boxes: Boxes) -> None:

@@ -249,3 +249,29 @@ def test_unknown_snapshots_and_sandboxes_are_not_found(boxes: Boxes, engine: Eng
     engine.discard("snap_00000000000000000000")
     engine.destroy("sbx_00000000000000000000")
     assert box.out("echo untouched") == b"untouched\n"
+
+
+def test_snapshots_among_commands_that_are_just_being_started_hold_nobody_up(boxes: Boxes) -> None:
+    """Docker 20.10 hangs for good where a container is frozen while a command is on its way into it."""
+    box = boxes.create()
+    box.out("echo kept > state")
+    over = threading.Event()
+    codes: list[int] = []
+
+    def work() -> None:
+        while not over.is_set():
+            codes.append(box.run("true", timeout_s=30).exit_code)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        snapshots = [box.snapshot() for _ in range(6)]
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join(60)
+    assert set(codes) == {0}
+    box.out("rm state")
+    box.rollback(snapshots[-1])
+    assert box.out("cat state") == b"kept\n"

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import signal
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +10,8 @@ import pytest
 from tests import host
 from tests.engines import Registry
 from tests.faults.acts import ONE, furnished, kept, production, run
-from tests.flows.house import Answer, House
+from tests.faults.victims import created, first_process, fresh_mark, killed
+from tests.flows.house import House
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -38,27 +35,11 @@ def house(place: tuple[str, str], registry: Registry, swift: Path) -> Iterator[H
 
 @pytest.fixture
 def mark() -> str:
-    """How long a command sleeps; nobody else's does just as long, so its processes are found by it."""
-    return f"{1000 + secrets.randbelow(9000)}.{secrets.randbelow(10**9)}"
-
-
-def killed(mark: str, work: Callable[[], Answer], victim: Callable[[], list[int]]) -> Answer:
-    """What `work` gives when the victim is killed as soon as there is one, its command running."""
-    with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(work)
-        host.wait_until(lambda: future.done() or bool(host.processes(mark) and victim()), "the command", timeout_s=60)
-        assert not future.done(), future.result()
-        for pid in victim():
-            os.kill(pid, signal.SIGKILL)
-        return future.result(60)
-
-
-def init(mark: str) -> Callable[[], list[int]]:
-    return lambda: [host.init_of(pid) for pid in host.processes(mark)[:1]]
+    return fresh_mark()
 
 
 def test_in_a_run(house: House, mark: str) -> None:
-    answer = killed(mark, lambda: run(house, ONE, "--", "sleep", mark), init(mark)).expect(5)
+    answer = killed(mark, lambda: run(house, ONE, "--", "sleep", mark), first_process(mark)).expect(5)
     assert answer.json["error"]["kind"] == "sandbox_died"
     assert {one["status"] for one in kept(house, "sandbox")} == {"destroyed"}
     assert [one["status"] for one in kept(house, "run")] == ["interrupted"]
@@ -66,7 +47,7 @@ def test_in_a_run(house: House, mark: str) -> None:
 
 def test_in_a_verification(house: House, mark: str) -> None:
     words = ("--check", f"sleep {mark}", "--", "touch", "new")
-    answer = killed(mark, lambda: run(house, ONE, *words), init(mark)).expect(5)
+    answer = killed(mark, lambda: run(house, ONE, *words), first_process(mark)).expect(5)
     assert answer.json["error"]["kind"] == "sandbox_died"
     assert kept(house, "change") == []
     assert {one["status"] for one in kept(house, "sandbox")} == {"destroyed"}
@@ -75,7 +56,7 @@ def test_in_a_verification(house: House, mark: str) -> None:
 def test_in_an_exec_and_a_rollback_brings_it_back(house: House, mark: str) -> None:
     box = created(house)
     taken = house("snapshot", box, "--json").expect(0).json["snapshot"]
-    answer = killed(mark, lambda: house("exec", box, "--json", "--", "sleep", mark), init(mark)).expect(5)
+    answer = killed(mark, lambda: house("exec", box, "--json", "--", "sleep", mark), first_process(mark)).expect(5)
     error = answer.json["error"]
     assert error["kind"] == "sandbox_died"
     assert box in error["says"]
@@ -88,7 +69,7 @@ def test_in_a_snapshot(house: House, mark: str) -> None:
     box = created(house)
     first = house("snapshot", box, "--json").expect(0).json["snapshot"]
     house("exec", box, "--", "sh", "-c", f"head -c 60000000 /dev/urandom > /tmp/big; sleep {mark} >/dev/null 2>&1 &")
-    answer = killed(mark, lambda: house("snapshot", box, "--json"), init(mark))
+    answer = killed(mark, lambda: house("snapshot", box, "--json"), first_process(mark))
     assert answer.code in (0, 5)
     if answer.code == 5:
         assert len(kept(house, "snapshot")) == 1
@@ -96,8 +77,3 @@ def test_in_a_snapshot(house: House, mark: str) -> None:
     for one in [first, *([answer.json["snapshot"]] if answer.code == 0 else [])]:
         house("rollback", box, one).expect(0)
         house("exec", box, "--", "cat", "app.py").expect(0)
-
-
-def created(house: House) -> str:
-    made: str = house("create", "--json", "--target", "app", "--image", house.image).expect(0).json["sandbox"]
-    return made

@@ -7,10 +7,14 @@ that root can end what it started as somebody else. No MKNOD, NET_RAW, SYS_CHROO
 
 from __future__ import annotations
 
+import os
+import select
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from docker import errors as docker_errors
@@ -26,6 +30,9 @@ from sandbox.errors import InputError, NotFound, OverLimit, SandboxDied
 
 CAPABILITIES = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETFCAP", "SETGID", "SETUID"]
 MIB = 1 << 20
+_RUNTIME_TASKS = 8
+"""What the engine's runtime is in the sandbox while it starts a command there: a process of several threads."""
+_LOOK_S = 0.002
 _MEASURED_TIMES = 3
 """What changes while it is measured may fail a measurement; what can't be measured fails all of them."""
 
@@ -123,14 +130,21 @@ class Containers:
     def size(self, box: Box) -> int:
         """Bytes of the files that it wrote. Raises OverLimit where the engine can't follow them so deep."""
         for _ in range(_MEASURED_TIMES):
-            for item in self._connection.api.containers(all=True, size=True, filters={"id": box.id}):
-                size = int(item.get("SizeRw") or 0)
-                if size >= 0:
-                    return size
+            found = self._connection.api.containers(all=True, size=True, filters={"id": box.id})
+            if not found:
+                raise NotFound(f"The container {box.id[:12]} is gone.")
+            size = int(found[0].get("SizeRw") or 0)
+            if size >= 0:
+                return size
         raise OverLimit(
             "The Docker Engine can't measure what the sandbox wrote: its directories are nested too deep.",
             "Remove what is nested so deep, roll it back, or use `--engine native`.",
         )
+
+    def is_full(self, box: Box) -> bool:
+        """Whether it has as many processes as it may: so few left that the engine's runtime can't start one."""
+        found = self._connection.api.stats(box.id, stream=False, one_shot=True)["pids_stats"]
+        return int(found.get("current") or 0) > int(found.get("limit") or box.blueprint.allowance.pids) - _RUNTIME_TASKS
 
     @contextmanager
     def temporary(self, kind: str, image: str, command: list[str], **host: Any) -> Iterator[str]:
@@ -173,15 +187,23 @@ class Containers:
 
     def find(self, sandbox: str) -> Box:
         """The sandbox's container. Raises NotFound."""
-        api = self._connection.api
+        found = self.named(self._names.container(sandbox))
+        if found is None:  # a rollback has just removed the old one, or was killed right there: the new one is complete
+            found = self.named(self._names.successor(sandbox))
+        if found is None:
+            raise NotFound(f"There is no sandbox {sandbox!r}.", "`sandbox list` shows what there is.")
+        return found
+
+    def named(self, container: str) -> Box | None:
+        """The container of this name, or id."""
         try:
-            return _box(api.inspect_container(self._names.container(sandbox)))
+            return _box(self._connection.api.inspect_container(container))
         except docker_errors.NotFound:
-            pass
-        try:  # a rollback has just removed the old one, or was killed right there: the new one is complete
-            return _box(api.inspect_container(self._names.successor(sandbox)))
-        except docker_errors.NotFound:
-            raise NotFound(f"There is no sandbox {sandbox!r}.", "`sandbox list` shows what there is.") from None
+            return None
+
+    def known(self, sandbox: str) -> Box:
+        """As `find`, but perhaps as it was a while ago, without asking."""
+        return self._recent.get(sandbox) or self.find(sandbox)
 
     def alive(self, sandbox: str) -> Box:
         """The sandbox's running container. Raises NotFound, or SandboxDied."""
@@ -203,30 +225,71 @@ class Containers:
         self._recent.pop(sandbox, None)
 
     @contextmanager
-    def frozen(self, box: Box) -> Iterator[None]:
+    def frozen(self, sandbox: str, box: Box) -> Iterator[None]:
         """Nothing in the sandbox runs meanwhile. The caller holds the sandbox's lock."""
         if not box.running:
             yield
             return
-        self._connection.api.pause(box.id)
-        try:
-            yield
-        finally:
-            self._connection.api.unpause(box.id)
+        with self._locks.still(sandbox):
+            self._connection.api.pause(box.id)
+            try:
+                yield
+            finally:
+                self._connection.api.unpause(box.id)
 
     def listed(self, filters: dict[str, list[str]]) -> list[dict[str, Any]]:
         """Containers by label, dead ones too."""
         return list(self._connection.api.containers(all=True, filters=filters))
 
     def retire(self, container: str, sandbox: str) -> None:
-        """End what runs in a container that is being replaced, and take its name from it."""
-        api = self._connection.api
+        """Take its name from a container that has been replaced."""
+        self.forget(sandbox)
+        self._connection.api.rename(container, self._names.retired(sandbox))
+
+    def kill(self, container: str) -> None:
+        """End what runs in it."""
         try:
-            api.kill(container)
+            self._connection.api.kill(container)
         except docker_errors.APIError as error:
             if error.status_code != 409:  # it does not run
                 raise
-        api.rename(container, self._names.retired(sandbox))
+
+    @contextmanager
+    def ending(self, box: Box, killed: threading.Event) -> Iterator[None]:
+        """Somebody kills a container meanwhile. Left once nothing runs in it: when the engine says so (`killed`) or,
+        long before, when its first process, the last to go, is seen to be gone."""
+        place = self.seen_here(box)
+        first = os.pidfd_open(box.pid) if place else None
+        try:
+            yield
+            while not killed.wait(_LOOK_S):
+                if first is not None and select.select([first], [], [], 0)[0]:
+                    return
+        finally:
+            if first is not None:
+                os.close(first)
+
+    def seen_here(self, box: Box) -> Path | None:
+        """Where this host shows a container's first process; None where its engine is elsewhere."""
+        place = Path(f"/proc/{box.pid}")
+        try:  # a daemon in another machine or namespace behind a local socket has other process ids
+            here = self._connection.is_local and box.pid > 1 and box.id in (place / "cgroup").read_text()
+        except OSError:
+            return None
+        return place if here else None
+
+    def name(self, idle: str, sandbox: str) -> bool:
+        """Give a container that was made for nobody to a sandbox; False where it does not run any more."""
+        api = self._connection.api
+        box = self._recent.pop(idle, None)
+        try:
+            if box is None or not api.inspect_container(box.id)["State"]["Running"]:
+                return False
+            api.rename(box.id, self._names.container(sandbox))
+        except docker_errors.NotFound:
+            return False
+        self._recent[sandbox] = box
+        return True
 
     def remove(self, container: str) -> bool:
         """Remove it with its volumes; whether there was one."""

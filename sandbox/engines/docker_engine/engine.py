@@ -44,8 +44,14 @@ from sandbox.engines.docker_engine.mapping import mapped
 from sandbox.engines.docker_engine.naming import Blueprint, Names
 from sandbox.engines.docker_engine.removals import Removals
 from sandbox.engines.docker_engine.snapshots import Snapshots
+from sandbox.engines.docker_engine.warm import Nursery
+from sandbox.engines.docker_engine.whiteouts import Whiteouts
+from sandbox.engines.warm import WarmPool, is_idle
 from sandbox.errors import NotFound
 from sandbox.trees.entry import ROOT
+
+REFILL_S = 0.25
+"""How long after a create the next warm sandbox is begun: the engine has the first command to start."""
 
 
 class DockerEngine:
@@ -60,8 +66,9 @@ class DockerEngine:
         isolation="a Docker container: namespaces, cgroups, seccomp; the engine's host shares its kernel",
     )
 
-    def __init__(self, *, home_id: str, scratch: Path) -> None:
-        """`home_id` tells our containers and images from another home's; `scratch` holds lock files."""
+    def __init__(self, *, home_id: str, scratch: Path, warm: int = 0) -> None:
+        """`home_id` tells our containers and images from another home's; `scratch` holds lock files. As many
+        sandboxes as `warm` are kept ready for the next creates of the kind that was asked for last."""
         self._names = Names(home_id)
         self._locks = Locks(scratch / "docker")
         self._connection = Connection()
@@ -70,8 +77,9 @@ class DockerEngine:
         self._library = Library(self._connection, self._layers, self._locks)
         self._files = Files(self._connection, self._containers)
         killer = Killer(self._connection, self._containers, self._locks)
-        self._commands = Commands(self._connection, self._containers, killer)
+        self._commands = Commands(self._connection, self._containers, killer, self._locks)
         self._removals = Removals()
+        self._whiteouts = Whiteouts(self._connection, self._commands, self._locks)
         self._snapshots = Snapshots(
             self._connection,
             self._names,
@@ -79,9 +87,10 @@ class DockerEngine:
             self._containers,
             self._layers,
             self._removals,
-            self._commands,
+            self._whiteouts,
         )
         self._leftovers = Leftovers(self._connection, self._names, self._locks, self._containers, self._layers)
+        self._warm = WarmPool(Nursery(self._containers, self._make, self.destroy), warm, delay_s=REFILL_S)
 
     def doctor(self) -> list[Finding]:
         """See Engine."""
@@ -89,6 +98,16 @@ class DockerEngine:
 
     def create(self, request: CreateRequest) -> None:
         """See Engine."""
+        if not self._warm.most:
+            self._make(request)
+            return
+        with mapped():
+            kind = naming.blueprint(request, self._library.resolve(request.image)).text()
+        if not self._warm.take(kind, request.sandbox):
+            self._make(request)
+        self._warm.refill(kind, request)
+
+    def _make(self, request: CreateRequest) -> None:
         with mapped():
             name = self._names.container(request.sandbox)
             blueprint = naming.blueprint(request, self._library.resolve(request.image))
@@ -102,6 +121,7 @@ class DockerEngine:
             except BaseException:
                 self._layers.release(blueprint.base)
                 raise
+            self._layers.keep(blueprint.base)
 
     def exec(self, request: ExecRequest) -> ExecResult:
         """See Engine."""
@@ -110,7 +130,7 @@ class DockerEngine:
     def shell(self, request: ShellRequest) -> int:
         """See Engine."""
         with mapped():
-            return terminal.join(self._connection, self._containers.alive(request.sandbox), request)
+            return terminal.join(self._connection, self._locks, self._containers.alive(request.sandbox), request)
 
     def write(self, sandbox: str, path: str, content: bytes, mode: int = 0o644) -> None:
         """See Engine."""
@@ -156,19 +176,18 @@ class DockerEngine:
     def usage(self, sandbox: str) -> Usage:
         """See Engine."""
         with mapped():
-            size = self._containers.size(self._containers.find(sandbox))
+            try:
+                size = self._containers.size(self._containers.known(sandbox))
+            except NotFound:  # of a container that another process has replaced
+                self._containers.forget(sandbox)
+                size = self._containers.size(self._containers.find(sandbox))
         return Usage(size, None, None)
 
     def watch_root(self, sandbox: str) -> Path | None:
         """See Engine."""
         with mapped():
-            box = self._containers.find(sandbox)
-        root = Path(f"/proc/{box.pid}")
-        try:  # a daemon in another machine or namespace behind a local socket has other process ids
-            here = self._connection.is_local and box.pid > 1 and box.id in (root / "cgroup").read_text()
-        except OSError:
-            return None
-        return root / "root" if here else None
+            place = self._containers.seen_here(self._containers.find(sandbox))
+        return place / "root" if place else None
 
     def destroy(self, sandbox: str) -> None:
         """See Engine."""
@@ -177,20 +196,20 @@ class DockerEngine:
             self._removals.finish(sandbox)
             for name in names:
                 self._remove(name)
-            self._locks.forget(sandbox)
+            self._locks.forget_sandbox(sandbox)
 
     def instances(self) -> list[Instance]:
         """See Engine."""
         found: dict[str, Instance] = {}
         with mapped():
             for item in self._containers.listed(self._names.of_home("sandbox")):
-                labels = item["Labels"]
-                if naming.is_retired(item["Names"][0]):
+                sandbox = self._names.sandbox(item["Names"][0])
+                if naming.is_retired(item["Names"][0]) or is_idle(sandbox):
                     continue
-                blueprint = Blueprint.parse(labels[naming.BLUEPRINT])
+                blueprint = Blueprint.parse(item["Labels"][naming.BLUEPRINT])
                 alive = item["State"] in ("running", "paused")
-                if labels[naming.ID] not in found or alive:
-                    found[labels[naming.ID]] = Instance(labels[naming.ID], alive, blueprint.image)
+                if sandbox not in found or alive:
+                    found[sandbox] = Instance(sandbox, alive, blueprint.image)
         return sorted(found.values(), key=lambda item: item.sandbox)
 
     def snapshots(self) -> list[str]:
@@ -218,7 +237,10 @@ class DockerEngine:
 
     def close(self) -> None:
         """See Engine."""
+        self._warm.close()
+        self._whiteouts.close()
         self._removals.close()
+        self._layers.close()
         self._connection.close()
         self._locks.close()
 
@@ -245,5 +267,5 @@ class DockerEngine:
                 return
             stack.enter_context(self._locks.hold(origin))
             box = self._containers.find(origin)
-            stack.enter_context(self._containers.frozen(box))
+            stack.enter_context(self._containers.frozen(origin, box))
             yield box.id

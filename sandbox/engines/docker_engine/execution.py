@@ -8,19 +8,21 @@ command itself has ended: that is what `killing` relies on.
 from __future__ import annotations
 
 import contextlib
+import re
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from docker import errors as docker_errors
 
-from sandbox.engines.base import KILLED, ExecRequest, ExecResult, OnOutput
+from sandbox.engines.base import FULL_AT_MOST_S, KILLED, ExecRequest, ExecResult, OnOutput, no_process_left
 from sandbox.engines.docker_engine.connection import Connection
 from sandbox.engines.docker_engine.containers import Box, Containers
 from sandbox.engines.docker_engine.killing import Killer
+from sandbox.engines.docker_engine.locks import Locks
 from sandbox.engines.docker_engine.mapping import mapped
 from sandbox.engines.docker_engine.memory import MemoryWatch
 from sandbox.engines.docker_engine.mending import mend
@@ -39,6 +41,8 @@ _INIT = ('/exe":', '/docker-init":')
 _NO_DEVICES = "stat /dev/null"
 _NO_CWD = "chdir to cwd"
 _INIT_PLACES = ("/sbin/docker-init", "/usr/sbin/docker-init")
+_FULL = re.compile(rb"\[FATAL tini \(\d+\)\] fork failed: Resource temporarily unavailable\n")
+"""All that there is to read of a command whose init found no process left."""
 _ROOT = (None, "root", "0", "0:0", "root:root")
 
 
@@ -57,6 +61,8 @@ class _Run:
     unheard: list[tuple[str, bytes]] = field(default_factory=list)
     """Output that the caller has not been given yet."""
     started: bool = False
+    noted: Callable[[], None] = lambda: None
+    """Says that it has started, to whoever waits for that."""
     seen: dict[str, Any] = field(default_factory=dict)
     """What the engine last said of it."""
     timed_out: bool = False
@@ -82,8 +88,9 @@ class _Run:
 class Commands:
     """Runs commands in the sandboxes of one home."""
 
-    def __init__(self, connection: Connection, containers: Containers, killer: Killer) -> None:
+    def __init__(self, connection: Connection, containers: Containers, killer: Killer, locks: Locks) -> None:
         self._connection = connection
+        self._locks = locks
         self._containers = containers
         self._killer = killer
 
@@ -116,6 +123,11 @@ class Commands:
         refusal, mended = "", False
         while ways:
             run = self._attempt(request, box, ways[0], started)
+            if self._was_full(box, run):
+                if time.monotonic() - started > FULL_AT_MOST_S:
+                    raise no_process_left()
+                time.sleep(_TICK_S)
+                continue
             if self._has_started(run):
                 run.pass_on(request.on_output)
                 return self._result(request, box, run, started, watch)
@@ -132,15 +144,26 @@ class Commands:
             raise _death(request.sandbox)
         raise error
 
+    def _was_full(self, box: Box, run: _Run) -> bool:
+        """Whether it ended before it began for want of a process. The engine's runtime fails in many ways then, and its
+        init in the sandbox in one."""
+        says = bytes(run.stdout + run.stderr)
+        failed = not run.started and says.startswith(b"OCI runtime exec failed") and b"init" in says
+        return not run.killed and (bool(_FULL.fullmatch(says)) or (failed and self._containers.is_full(box)))
+
     def _attempt(self, request: ExecRequest, box: Box, way: tuple[str, str], started: float) -> _Run:
         token = _marked(way[0])
         run = _Run(self._made(request, box, token, way[1]), token)
-        with self._started(run) as stream, _feeding(stream, request.stdin):
+        with (
+            self._locks.starting(request.sandbox) as run.noted,
+            self._started(run) as stream,
+            _feeding(stream, request.stdin),
+        ):
             try:
                 self._follow(request, box, run, stream, started)
             except BaseException:
                 with contextlib.suppress(EngineError, docker_errors.APIError):
-                    self._killer.kill(request.sandbox, box, run.exec_id, run.token)
+                    self._kill(request, box, run)
                 raise
         return run
 
@@ -181,19 +204,34 @@ class Commands:
             if run.unheard and self._has_started(run):
                 run.pass_on(request.on_output)
             if not run.killed and self._is_over(request, run, started):
-                self._killer.kill(request.sandbox, box, run.exec_id, run.token)
+                self._kill(request, box, run)
                 ask_at = 0.0
             if time.monotonic() >= ask_at and drain_until == float("inf"):
-                if not self._connection.api.exec_inspect(run.exec_id)["Running"]:
+                if not self._asked(run)["Running"]:
                     drain_until = time.monotonic() + _DRAIN_S
                 ask_at = time.monotonic() + _ASK_S
 
     def _has_started(self, run: _Run) -> bool:
         """What the engine says of a refusal comes as output, too; and output may come before it knows of the start."""
         if not run.started:
-            run.seen = self._connection.api.exec_inspect(run.exec_id)
-            run.started = bool(run.seen.get("Pid"))
+            self._asked(run)
         return run.started
+
+    def _asked(self, run: _Run) -> dict[str, Any]:
+        """What the engine says of it now."""
+        run.seen = self._connection.api.exec_inspect(run.exec_id)
+        if run.seen.get("Pid") and not run.started:
+            run.started = True
+            run.noted()
+        return run.seen
+
+    def _kill(self, request: ExecRequest, box: Box, run: _Run) -> None:
+        """End it; one that is still being started first has to be."""
+        until = time.monotonic() + _NOTED_S
+        while not run.started and self._asked(run)["Running"] and time.monotonic() < until:
+            time.sleep(0.02)
+        run.noted()
+        self._killer.kill(request.sandbox, box, run.exec_id, run.token)
 
     def _is_over(self, request: ExecRequest, run: _Run, started: float) -> bool:
         run.cancelled = request.cancel is not None and request.cancel.is_set()
@@ -288,6 +326,14 @@ def exit_code(connection: Connection, exec_id: str, seen: Mapping[str, Any] | No
         time.sleep(0.002)
         says = connection.api.exec_inspect(exec_id)
     return int(says["ExitCode"])
+
+
+def await_start(connection: Connection, exec_id: str) -> None:
+    """Return when an exec that was asked for has started, or will not."""
+    until, says = time.monotonic() + _NOTED_S, connection.api.exec_inspect(exec_id)
+    while not says.get("Pid") and says["ExitCode"] is None and time.monotonic() < until:
+        time.sleep(0.01)
+        says = connection.api.exec_inspect(exec_id)
 
 
 def not_started(says: str, cwd: str | None, user: str | None) -> SandboxError:

@@ -89,7 +89,7 @@ class Killer:
         with (
             self._locks.hold(sandbox),
             self._containers.beside("killer", box, ["sh", "-c", _SCRIPT, "sh", token], ["KILL"]) as killer,
-            self._containers.frozen(box),
+            self._containers.frozen(sandbox, box),
         ):
             api.start(killer)
             code = int(api.wait(killer, timeout=_ANSWER_S)["StatusCode"])

@@ -1,10 +1,12 @@
 """Images that are ours: base layers (an image plus the placed trees), and what frees them.
 
-Owns the life of base layers: made once however many ask, removed with the last sandbox or snapshot on them.
+Owns the life of base layers: made once however many ask, removed with the last sandbox or snapshot on them, or a
+little later.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,7 +17,7 @@ from sandbox.engines.docker_engine import archive, naming, waiter
 from sandbox.engines.docker_engine.connection import Connection
 from sandbox.engines.docker_engine.containers import Containers
 from sandbox.engines.docker_engine.locks import Locks
-from sandbox.engines.docker_engine.mapping import image_missing
+from sandbox.engines.docker_engine.mapping import SDK_ERRORS, image_missing
 from sandbox.engines.docker_engine.naming import Blueprint, Names
 from sandbox.errors import InputError
 
@@ -28,6 +30,7 @@ class Layers:
         self._names = names
         self._locks = locks
         self._containers = containers
+        self._kept = ""
 
     def lock(self, base: str) -> str:
         """The lock that is held while a base layer is made, taken into use, or removed."""
@@ -43,9 +46,21 @@ class Layers:
         """What the engine knows of an image; None where there is none."""
         return self._connection.image(image)
 
+    def keep(self, base: str) -> None:
+        """Let the base layer of the last create stay until this engine object is closed: making one anew costs as much
+        as the whole tree, and the next sandbox is most likely of the same."""
+        before, self._kept = self._kept, base
+        if before != base:
+            self.release(before)
+
+    def close(self) -> None:
+        """Keep none any more. What can't be removed now is left to a sweep."""
+        with contextlib.suppress(*SDK_ERRORS):
+            self.keep("")
+
     def release(self, base: str) -> None:
-        """Remove a base layer unless a sandbox or a snapshot still stands on it."""
-        if not base:
+        """Remove a base layer unless a sandbox or a snapshot still stands on it, or it is kept."""
+        if not base or base == self._kept:
             return
         with self._locks.hold(self.lock(base)):
             if not self._in_use(base):

@@ -15,6 +15,7 @@ from sandbox.engines.docker_engine.containers import Containers
 from sandbox.engines.docker_engine.layers import Layers
 from sandbox.engines.docker_engine.locks import Locks
 from sandbox.engines.docker_engine.naming import Names
+from sandbox.engines.warm import is_idle
 
 
 class Leftovers:
@@ -33,10 +34,11 @@ class Leftovers:
         """See Engine.sweep."""
         for item in self._containers.listed(self._names.of_home()):
             labels, name = item["Labels"], item["Names"][0].lstrip("/")
-            if labels[naming.KIND] in naming.TEMPORARY:
-                yield from self._temporary(item["Id"], name, labels)
+            sandbox = self._names.sandbox(name)
+            if labels[naming.KIND] in naming.TEMPORARY or is_idle(sandbox):
+                yield from self._temporary(name, labels)
             else:
-                yield from self._sandbox(item, name, labels[naming.ID])
+                yield from self._sandbox(item, name, sandbox)
         for image in self._layers.listed(self._names.of_home(), dangling=True):
             if self._layers.drop_unnamed(image["Id"]):
                 yield f"removed the image {image['Id'][7:19]} that nothing stands on"
@@ -44,9 +46,10 @@ class Leftovers:
             yield from self._base(image["Labels"][naming.BASE])
         self._locks.clear()
 
-    def _temporary(self, container: str, name: str, labels: dict[str, str]) -> Iterator[str]:
+    def _temporary(self, name: str, labels: dict[str, str]) -> Iterator[str]:
+        """By its name: one that waited may have become a sandbox meanwhile, and has another then."""
         with self._locks.hold_if_free(labels[naming.OWNER]) as dead:
-            if dead and self._containers.remove(container):
+            if dead and self._containers.remove(name):
                 yield f"removed the container {name} of a process that has ended"
 
     def _sandbox(self, item: dict[str, str], name: str, sandbox: str) -> Iterator[str]:

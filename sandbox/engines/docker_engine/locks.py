@@ -1,4 +1,4 @@
-"""Locks between processes of one home, and the sign that an engine object is alive.
+"""Locks between processes of one home, notes that they leave each other, and the sign that an engine object is alive.
 
 Owns the files under the scratch directory. A lock is the kernel's: it is gone with the process that held it.
 """
@@ -9,7 +9,7 @@ import fcntl
 import os
 import secrets
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -44,6 +44,34 @@ class Locks:
         finally:
             os.close(descriptor)
 
+    @contextmanager
+    def starting(self, sandbox: str) -> Iterator[Callable[[], None]]:
+        """A command is being started in a sandbox; what is given says that it has been. `still` waits for that."""
+        with self.hold(_turn(sandbox)):
+            descriptor = self._take(_start(sandbox), fcntl.LOCK_SH)
+        held = [descriptor]
+
+        def started() -> None:
+            while held:
+                os.close(held.pop())
+
+        try:
+            yield started
+        finally:
+            started()
+
+    @contextmanager
+    def still(self, sandbox: str) -> Iterator[None]:
+        """No command is being started in a sandbox meanwhile: an engine that freezes a container right then never gets
+        to let it go on, and hangs (seen with 20.10). Those that want to start next wait."""
+        with self.hold(_turn(sandbox)), self.hold(_start(sandbox)):
+            yield
+
+    def forget_sandbox(self, sandbox: str) -> None:
+        """Remove the files of all locks of a sandbox that is gone; the caller holds it."""
+        for name in (_turn(sandbox), _start(sandbox), sandbox):
+            self.forget(name)
+
     def token(self) -> str:
         """Names this object as the owner of temporary things, for as long as it lives."""
         if self._token is None:
@@ -61,6 +89,22 @@ class Locks:
     def forget(self, name: str) -> None:
         """Remove a lock's file; a taker that raced us notices and takes a new one."""
         self._path(name).unlink(missing_ok=True)
+
+    def note(self, name: str) -> str | None:
+        """What is noted under a name for every process of this home; None: nothing is."""
+        try:
+            return os.fsdecode((self._directory / f"{name}.note").read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def put_note(self, name: str, says: str | None) -> None:
+        """Note something, or with None that nothing is."""
+        path = self._directory / f"{name}.note"
+        if says is None:
+            path.unlink(missing_ok=True)
+            return
+        self._directory.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(os.fsencode(says))
 
     def clear(self) -> None:
         """Remove the files of all locks that nobody holds."""
@@ -87,6 +131,15 @@ class Locks:
                 os.close(descriptor)
                 raise
             os.close(descriptor)  # it was removed between our open and our lock
+
+
+def _turn(sandbox: str) -> str:
+    """The lock of whoever is next, so that many starts in a row keep nobody waiting for ever."""
+    return f"turn-{sandbox}"
+
+
+def _start(sandbox: str) -> str:
+    return f"start-{sandbox}"
 
 
 def _give_up(path: Path, descriptor: int) -> None:

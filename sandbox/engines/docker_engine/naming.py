@@ -21,7 +21,7 @@ HOME = "sandbox.home"
 KIND = "sandbox.kind"
 """`sandbox`, `snapshot`, `base`, `image`, or a temporary container: `builder`, `reader`, `killer`, `mender`."""
 ID = "sandbox.id"
-"""The sandbox or snapshot that a container or image is."""
+"""The snapshot that an image is; of a container, the sandbox that it was made for: its name tells which it is now."""
 BLUEPRINT = "sandbox.blueprint"
 BASE = "sandbox.base"
 """Digest of the base layer that a container or image stands on."""
@@ -31,6 +31,7 @@ DEFINITION = "sandbox.definition"
 """Digest of the definition that an image was built from."""
 
 _RETIRED = ".gone-"
+_NEXT = ".next"
 
 TEMPORARY = ("builder", "reader", "killer", "mender")
 
@@ -108,11 +109,16 @@ class Names:
 
     def successor(self, sandbox: str) -> str:
         """The container that takes a sandbox's place at the end of a rollback."""
-        return f"{self.container(sandbox)}.next"
+        return f"{self.container(sandbox)}{_NEXT}"
 
     def retired(self, sandbox: str) -> str:
         """A name for a container that a rollback has replaced, until it is removed."""
         return f"{self.container(sandbox)}{_RETIRED}{secrets.token_hex(4)}"
+
+    def sandbox(self, container: str) -> str:
+        """The sandbox that a container of this home is, or was until a rollback, or is about to be."""
+        bare = container.removeprefix("/").removeprefix(self.container("x")[:-1])
+        return bare.partition(_RETIRED)[0].removesuffix(_NEXT)
 
     def snapshot(self, snapshot: str) -> str:
         """The image of a snapshot. Raises InputError for what can't be an id."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
+import threading
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -16,23 +16,18 @@ from typing import Any
 from docker import errors as docker_errors
 
 from sandbox import faults
-from sandbox.engines.base import ExecRequest
-from sandbox.engines.docker_engine import archive, naming, waiter
+from sandbox.engines.docker_engine import naming, waiter
 from sandbox.engines.docker_engine.connection import Connection
 from sandbox.engines.docker_engine.containers import Box, Containers
-from sandbox.engines.docker_engine.execution import Commands
 from sandbox.engines.docker_engine.layers import Layers
 from sandbox.engines.docker_engine.locks import Locks
 from sandbox.engines.docker_engine.naming import Blueprint, Names
 from sandbox.engines.docker_engine.removals import Removals
-from sandbox.errors import InputError, NotFound, SandboxError
+from sandbox.engines.docker_engine.whiteouts import Whiteouts
+from sandbox.errors import InputError, NotFound
 
 DEPTH = 100
 """Layers that an image may have before a snapshot is made flat; the engine's own bound is near 125."""
-
-_FIND = ("/usr/bin/find", "/", "-xdev", "-name", ".wh.*")
-_FIND_S = 10.0
-_ADDED = 1
 
 
 class Snapshots:
@@ -46,7 +41,7 @@ class Snapshots:
         containers: Containers,
         layers: Layers,
         removals: Removals,
-        commands: Commands,
+        whiteouts: Whiteouts,
     ) -> None:
         self._connection = connection
         self._names = names
@@ -54,7 +49,7 @@ class Snapshots:
         self._containers = containers
         self._layers = layers
         self._removals = removals
-        self._commands = commands
+        self._whiteouts = whiteouts
         self.depth = DEPTH
 
     def take(self, sandbox: str, snapshot: str) -> None:
@@ -62,39 +57,44 @@ class Snapshots:
         name = self._names.snapshot(snapshot)
         if self.exists(snapshot):
             raise InputError(f"There is a snapshot {snapshot!r} already.", "Every snapshot needs an id of its own.")
-        box = self._containers.find(sandbox)
-        looked = self._looked_for_whiteouts(sandbox, box)
         with self._locks.hold(sandbox):
-            box = self._containers.find(sandbox)
-            if looked:
-                self._commit(box.id, name, snapshot, box.blueprint, pause=box.running)
-            else:
-                with self._containers.frozen(box):
-                    archive.refuse_whiteouts(self._added(box.id), f"The sandbox {sandbox}")
+            box = self._containers.known(sandbox)
+            with self._locks.still(sandbox):
+                try:
+                    self._commit(box.id, name, snapshot, box.blueprint)
+                except docker_errors.NotFound:  # of a container that another process has replaced
+                    self._containers.forget(sandbox)
+                    box = self._containers.find(sandbox)
                     self._commit(box.id, name, snapshot, box.blueprint)
         faults.reached("docker.committed")
         if len(self._inspect(snapshot)["RootFS"]["Layers"]) > self.depth:
             self._flatten(name, snapshot, box.blueprint)
+        self._whiteouts.look(snapshot, sandbox, box)
 
     def restore(self, snapshot: str, sandbox: str) -> None:
         """See RestoreRequest."""
+        self._whiteouts.refuse(snapshot)
+        self._whiteouts.finish(sandbox)
         image = self._inspect(snapshot)
         blueprint = Blueprint.parse(image["Config"]["Labels"][naming.BLUEPRINT])
         current, successor = self._names.container(sandbox), self._names.successor(sandbox)
         with self._locks.hold(sandbox):
-            replaced = self._standing_on(current)
-            if replaced is None and self._standing_on(successor) is None:
+            replaced = self._containers.named(current)
+            if replaced is None and self._containers.named(successor) is None:
                 self._create(sandbox, current, image, blueprint)
                 return
             self._succeed(sandbox, successor, image, blueprint)
             faults.reached("docker.successor")
             if replaced is not None:
-                self._containers.retire(replaced[0], sandbox)
+                self._containers.retire(replaced.id, sandbox)
             faults.reached("docker.predecessor-gone")
-            self._connection.api.rename(successor, current)
-            self._containers.forget(sandbox)
-        if replaced is not None:
-            self._removals.begin(sandbox, partial(self._remove, *replaced))
+            with contextlib.ExitStack() as stack:
+                if replaced is not None:
+                    killed = threading.Event()
+                    stack.enter_context(self._containers.ending(replaced, killed))
+                    self._removals.begin(sandbox, partial(self._remove, replaced, killed))
+                self._connection.api.rename(successor, current)
+                self._containers.forget(sandbox)
 
     def _succeed(self, sandbox: str, successor: str, image: dict[str, Any], blueprint: Blueprint) -> None:
         """Make the container that takes the sandbox's place, and remove one that a killed rollback left."""
@@ -109,9 +109,13 @@ class Snapshots:
         architecture = str(image.get("Architecture", ""))
         self._containers.create(sandbox, image["Id"], blueprint, name=name, architecture=architecture, touched=True)
 
-    def _remove(self, container: str, image: str, base: str) -> None:
-        self._containers.remove(container)
-        self.release(image, base)
+    def _remove(self, box: Box, killed: threading.Event) -> None:
+        try:
+            self._containers.kill(box.id)
+        finally:
+            killed.set()
+        self._containers.remove(box.id)
+        self.release(box.image, box.blueprint.base)
 
     def release(self, image: str, base: str) -> None:
         """Free the image and the base layer that a removed container stood on, where nothing else does."""
@@ -120,6 +124,7 @@ class Snapshots:
 
     def discard(self, snapshot: str) -> None:
         """See Engine.discard."""
+        self._whiteouts.forget(snapshot)
         found = self._layers.find(self._names.snapshot(snapshot))
         if found is None:
             return
@@ -136,6 +141,7 @@ class Snapshots:
     @contextlib.contextmanager
     def reader(self, snapshot: str) -> Iterator[str]:
         """A container to read the snapshot's files from; it never runs."""
+        self._whiteouts.refuse(snapshot)
         image = self._inspect(snapshot)["Id"]
         with self._containers.temporary("reader", image, [waiter.PATH]) as container:
             yield container
@@ -150,44 +156,13 @@ class Snapshots:
             raise NotFound(f"There is no snapshot {snapshot!r}.", "`sandbox snapshots ID` shows a sandbox's.")
         return found
 
-    def _standing_on(self, container: str) -> tuple[str, str, str] | None:
-        """The id, the image and the base of a container that is about to go."""
-        try:
-            says = self._connection.api.inspect_container(container)
-        except docker_errors.NotFound:
-            return None
-        return says["Id"], says["Image"], says["Config"]["Labels"][naming.BASE]
-
-    def _looked_for_whiteouts(self, sandbox: str, box: Box) -> bool:
-        """Look for names that a commit would take for deletions, with the sandbox's own `find`; whether that could
-        be done. Raises InputError for the first.
-
-        A `find` that the agent has replaced can hide them. Then its own snapshot lacks what it made them delete, and
-        so does whatever is verified and signed: that is read from the snapshot. The engine's own list of changes
-        costs five commits, since it walks the whole image twice.
-        """
-        if not box.running:
-            return False
-        request = ExecRequest(sandbox, _FIND, cwd="/", timeout_s=_FIND_S)
-        try:
-            found = self._commands.run(request)
-        except SandboxError:
-            return False
-        archive.refuse_whiteouts(os.fsdecode(found.stdout).splitlines(), f"The sandbox {sandbox}")
-        return found.exit_code == 0
-
-    def _added(self, container: str) -> Iterator[str]:
-        """Paths that are not in the container's image; for new names this list of the engine's is complete."""
-        for change in self._connection.api.diff(container) or ():
-            if change["Kind"] == _ADDED:
-                yield change["Path"]
-
-    def _commit(self, container: str, name: str, snapshot: str, blueprint: Blueprint, *, pause: bool = False) -> None:
+    def _commit(self, container: str, name: str, snapshot: str, blueprint: Blueprint) -> None:
+        """Make the image; the engine freezes a container that runs meanwhile."""
         repository, _, tag = name.rpartition(":")
         labels = self._names.labels("snapshot", id=snapshot, blueprint=blueprint.text(), base=blueprint.base)
         self._connection.patiently(
             lambda: self._connection.api.commit(
-                container, repository=repository, tag=tag, pause=pause, conf={"Labels": labels}
+                container, repository=repository, tag=tag, pause=True, conf={"Labels": labels}
             )
         )
 

@@ -18,7 +18,8 @@ from docker import errors as docker_errors
 from sandbox.engines.base import ShellRequest
 from sandbox.engines.docker_engine.connection import Connection
 from sandbox.engines.docker_engine.containers import Box
-from sandbox.engines.docker_engine.execution import exit_code, not_started
+from sandbox.engines.docker_engine.execution import await_start, exit_code, not_started
+from sandbox.engines.docker_engine.locks import Locks
 from sandbox.engines.docker_engine.streams import ExecStream, Frames
 
 _PIECE = 1 << 16
@@ -26,7 +27,7 @@ _LOOK_S = 0.25
 """How often the window's size is looked at: no signal handler of the caller's is touched."""
 
 
-def join(connection: Connection, box: Box, request: ShellRequest) -> int:
+def join(connection: Connection, locks: Locks, box: Box, request: ShellRequest) -> int:
     """See Engine.shell. Input that is no terminal is passed on as it is, and both streams stay apart."""
     is_terminal = os.isatty(sys.stdin.fileno())
     made = connection.patiently(
@@ -41,10 +42,11 @@ def join(connection: Connection, box: Box, request: ShellRequest) -> int:
         )
     )
     shown = bytearray()
-    with (
-        _raw() if is_terminal else contextlib.nullcontext(),
-        ExecStream(connection.api, made["Id"], tty=is_terminal) as stream,
-    ):
+    with contextlib.ExitStack() as stack:
+        with locks.starting(request.sandbox):
+            stack.enter_context(_raw() if is_terminal else contextlib.nullcontext())
+            stream = stack.enter_context(ExecStream(connection.api, made["Id"], tty=is_terminal))
+            await_start(connection, made["Id"])
         _pump(connection, made["Id"], stream, shown, is_terminal=is_terminal)
     says = connection.api.exec_inspect(made["Id"])
     if not says.get("Pid") and ("chdir to cwd" in str(shown) or "unable to find" in str(shown)):

@@ -11,6 +11,7 @@ import secrets
 import shutil
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -170,6 +171,15 @@ class Containers:
     def alive(self, state: SandboxState) -> bool:
         """Whether its PID 1 lives: not only a process of that number, and not one about to end."""
         return state.pid > 0 and _start_time(state.pid) == state.started
+
+    def alive_after(self, state: SandboxState, seconds: float) -> bool:
+        """Whether it lives through the next seconds."""
+        until = time.monotonic() + seconds
+        while self.alive(state):
+            if time.monotonic() >= until:
+                return True
+            time.sleep(0.02)
+        return False
 
     def _files(self, state: SandboxState) -> Path:
         return self._store.sandboxes / state.sandbox / "bundle"

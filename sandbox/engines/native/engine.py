@@ -44,12 +44,15 @@ from sandbox.engines.native import (
 from sandbox.engines.native.containers import Containers
 from sandbox.engines.native.image_store import ImageStore
 from sandbox.engines.native.snapshots import Snapshots
-from sandbox.engines.native.store import Origin, Placed, SandboxState, SnapshotState, Store, is_idle
-from sandbox.engines.native.warm import WarmPool
+from sandbox.engines.native.store import Origin, Placed, SandboxState, SnapshotState, Store
+from sandbox.engines.native.warm import Nursery, kind
 from sandbox.engines.native.ways_in import ThroughRuntime
-from sandbox.errors import EngineUnavailable, InputError, NotFound
+from sandbox.engines.warm import WarmPool, is_idle
+from sandbox.errors import EngineError, EngineUnavailable, InputError, NotFound, SandboxDied
 
 WORKSPACE = "/workspace"
+_DEATH_S = 1.0
+"""How long a sandbox is watched in which a command's end was not told."""
 
 
 class NativeEngine:
@@ -72,7 +75,7 @@ class NativeEngine:
         self._images = ImageStore(self._store)
         self._snapshots = Snapshots(self._store)
         self._backlog = removal.Backlog()
-        self._warm = WarmPool(self._store, warm, self._create, self._remove)
+        self._warm = WarmPool(Nursery(self._store, self._create, self._remove), warm)
 
     def doctor(self) -> list[Finding]:
         """See Engine."""
@@ -86,9 +89,13 @@ class NativeEngine:
                 f"The native engine has no network {request.network!r}.", "Use network: none, or the docker engine."
             )
         image = self._images.layers(request.image, _silent)
-        if not self._warm.take(request, image):
+        if not self._warm.most:
             self._create(request)
-        self._warm.refill(request, image)
+            return
+        wanted = kind(request, image)
+        if not self._warm.take(wanted, request.sandbox):
+            self._create(request)
+        self._warm.refill(wanted, request)
 
     def _create(self, request: CreateRequest) -> None:
         image = self._images.layers(request.image, _silent)
@@ -129,7 +136,13 @@ class NativeEngine:
             self._containers.group(state),
         )
         self._containers.make_room_to_enter(state)
-        result = executing.run(venue, process, request)
+        try:
+            result = executing.run(venue, process, request)
+        except EngineError as error:
+            # A sandbox dies of its keeper's death, a moment later.
+            if isinstance(error, SandboxDied) or self._containers.alive_after(state, _DEATH_S):
+                raise
+            raise verdicts.died(state.sandbox) from error
         if not self._containers.alive(state):
             raise verdicts.died(state.sandbox)
         return result

@@ -13,7 +13,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from sandbox.engines.base import KILLED, NOT_EXECUTABLE, NOT_FOUND, ExecRequest, ExecResult
+from sandbox.engines.base import (
+    FULL_AT_MOST_S,
+    KILLED,
+    NOT_EXECUTABLE,
+    NOT_FOUND,
+    ExecRequest,
+    ExecResult,
+    no_process_left,
+)
 from sandbox.engines.native import verdicts
 from sandbox.engines.native.cgroups import Group
 from sandbox.engines.native.verdicts import Verdict
@@ -26,8 +34,6 @@ _TICK_S = 0.05
 _DRAIN_BYTES = 1 << 21
 """More than a pipe holds: what the command wrote before its end is read, what its children write on is not."""
 _PAUSED_AT_MOST_S = 600.0
-_FULL_AT_MOST_S = 5.0
-"""What was killed counts as a process until the sandbox's first one has taken note, which may take a moment."""
 
 
 class Paused(Exception):
@@ -140,11 +146,8 @@ def run(venue: Venue, process: dict[str, Any], request: ExecRequest) -> ExecResu
             if time.monotonic() - started > _PAUSED_AT_MOST_S:
                 raise EngineError("The sandbox stays paused.", "Another operation on it may hang.") from None
         except Full:
-            if time.monotonic() - started > _FULL_AT_MOST_S:
-                raise EngineError(
-                    "The sandbox has as many processes as its limit allows: no command can be started in it.",
-                    "End some of them, roll it back, or create one with a higher limit (pids).",
-                ) from None
+            if time.monotonic() - started > FULL_AT_MOST_S:
+                raise no_process_left() from None
         time.sleep(_TICK_S)
 
 
@@ -199,6 +202,7 @@ class _Command:
         elif b"exit" in words and b"fail" not in words:
             code = int(words[-1])
         elif b"started" in words and b"fail" not in words:
+            self._group.kill()  # it would go on with nobody to end it
             raise EngineError("The program that watched a command was killed.", "Is the host short of memory?")
         else:
             code, stderr = self._not_started(*streams.entered.refusal(streams.told, stderr))

@@ -28,8 +28,6 @@ from sandbox.engines.native import removal
 from sandbox.errors import Conflict, InputError, NotFound
 from sandbox.spec import Limits
 
-WARM = "warm"
-"""Starts the ids of sandboxes that nobody has asked for yet."""
 NEW = ".new-"
 """Starts the name of everything that is not complete."""
 
@@ -267,11 +265,6 @@ class Store:
         except NotFound:
             return False
         return True
-
-
-def is_idle(sandbox: str) -> bool:
-    """Whether an id is that of a sandbox which was made before it was asked for."""
-    return sandbox.startswith(f"{WARM}_")
 
 
 def no_sandbox(sandbox: str) -> NotFound:

@@ -11,7 +11,8 @@ from pathlib import Path
 from sandbox.engines.native import removal
 from sandbox.engines.native.containers import Containers
 from sandbox.engines.native.image_store import ImageStore
-from sandbox.engines.native.store import NEW, Store, is_idle
+from sandbox.engines.native.store import NEW, Store
+from sandbox.engines.warm import is_idle
 from sandbox.errors import Conflict, NotFound
 from sandbox.trees.removal import remove_tree
 

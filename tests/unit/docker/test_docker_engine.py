@@ -75,12 +75,22 @@ def test_a_rollback_that_dies_in_between_leaves_one_whole_sandbox(
     assert box.out("cat state") == b"before"
 
 
-def test_a_name_that_a_layer_takes_for_a_deletion_is_refused_without_a_find_to_look_for_it(boxes: Boxes) -> None:
+@pytest.mark.parametrize("first", ["", "rm /usr/bin/find; "])
+def test_a_snapshot_that_lacks_what_a_name_made_a_layer_delete_is_refused_by_everybody(
+    boxes: Boxes, engine: DockerEngine, registry: Registry, first: str
+) -> None:
     box = boxes.create()
-    box.out("rm /usr/bin/find; : > .wh.README")
+    box.out(f"{first}: > .wh.README")
+    lacking = box.snapshot()
     with pytest.raises(InputError, match=r"\.wh\.README"):
-        box.snapshot()
-    box.out("rm .wh.README")
+        box.rollback(lacking)
+    with pytest.raises(InputError, match=r"\.wh\.README"):
+        box.changes(lacking)
+    other = DockerEngine(home_id=engine._names.home, scratch=registry.homes["docker"] / "scratch")
+    with pytest.raises(InputError, match=r"\.wh\.README"):
+        other.restore(RestoreRequest(lacking, "sbx_fork_of_it"))
+    other.close()
+    assert box.out("cat README; rm .wh.README") == b"one\ntwo\n"
     box.rollback(box.snapshot())
     assert box.out("cat README") == b"one\ntwo\n"
 

@@ -7,6 +7,8 @@ import platform
 import struct
 import subprocess
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -119,4 +121,34 @@ def test_an_owner_that_ends_leaves_no_file(tmp_path: Path) -> None:
     locks.token()
     del locks
     gc.collect()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_freeze_waits_for_starts_and_starts_wait_for_a_freeze(tmp_path: Path) -> None:
+    locks, other, order = Locks(tmp_path), Locks(tmp_path), list[str]()
+
+    def freeze() -> None:
+        with other.still("sbx_1"):
+            order.append("frozen")
+            time.sleep(0.1)
+            order.append("goes on")
+
+    def start() -> None:
+        with other.starting("sbx_1"):
+            order.append("second")
+
+    with ThreadPoolExecutor(2) as pool, locks.starting("sbx_1") as started:
+        frozen = pool.submit(freeze)
+        time.sleep(0.1)
+        second = pool.submit(start)
+        with other.starting("sbx_2"):
+            order.append("elsewhere")
+        time.sleep(0.1)
+        started()
+        frozen.result(10)
+        second.result(10)
+    assert order == ["elsewhere", "frozen", "goes on", "second"]
+    with locks.hold("sbx_1"):
+        locks.forget_sandbox("sbx_1")
+        locks.forget_sandbox("sbx_2")
     assert list(tmp_path.iterdir()) == []

@@ -28,7 +28,7 @@ from sandbox.spec import Limits
 root, home_id = sys.argv[1:]
 engine = NativeEngine(Path(root), home_id=home_id, warm=2)
 engine.create(CreateRequest("sbx_1", "host", (), Limits()))
-while len(engine._warm._idle) < 2:
+while len(engine._warm) < 2:
     time.sleep(0.02)
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -55,7 +55,7 @@ def idle(home: Path) -> list[str]:
 
 def ready(warm: NativeEngine, home: Path) -> str:
     """The id of the one idle sandbox, once it is there."""
-    host.wait_until(lambda: len(warm._warm._idle) == 1, "a warm sandbox")
+    host.wait_until(lambda: len(warm._warm) == 1, "a warm sandbox")
     (name,) = idle(home)
     return name
 
@@ -82,7 +82,7 @@ def test_another_kind_is_never_handed_out(warm: NativeEngine, home: Path, boxes:
     pid = Store(warm._store.root).sandbox(first).pid
     box = boxes.create(limits=Limits(cpus=1, memory_mb=100, pids=40))
     assert warm._store.sandbox(box.id).pid != pid
-    host.wait_until(lambda: idle(home) != [first] and len(warm._warm._idle) == 1, "one of the new kind")
+    host.wait_until(lambda: idle(home) != [first] and len(warm._warm) == 1, "one of the new kind")
     assert first not in idle(home), "the old kind ended"
 
 
