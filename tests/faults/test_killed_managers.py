@@ -89,7 +89,8 @@ exec {real} "$@"
 @pytest.mark.parametrize("verb", ["sign", "verify"])
 def test_e5_killed_while_ssh_keygen_is_at_work_nothing_of_it_stays(house: House, verb: str) -> None:
     change = proposed(*ONE)(house)["change"]
-    words = ("approve", change["id"], "--as", "alice", "--key", str(house.key("alice")))
+    key, digest = str(house.key("alice")), change["digest"][:12]
+    words = ("approve", change["id"], "--as", "alice", "--key", key, "--digest", digest)
     keygen = house.root / "bin" / "ssh-keygen"
     keygen.parent.mkdir()
     keygen.write_text(KILLER.format(verb=verb, real=shutil.which("ssh-keygen")))
