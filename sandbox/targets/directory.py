@@ -161,6 +161,8 @@ class DirectoryTarget:
         """The same, and what differs from the base of this fingerprint with these entries."""
         if (seen := self._since(root, base)) is not None:
             return seen.fingerprint, seen.changes
+        if (seen := self._since(root, None)) is not None and seen.fingerprint == base:
+            return base, ()
         found = _Fingerprint(self._scan(root))
         changes = list(compare(entries, found))
         return found.hexdigest(), changes

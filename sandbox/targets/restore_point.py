@@ -109,7 +109,7 @@ class RestorePoint:
         """Make all of it durable; the mark that makes it valid is the caller's next step. `base`: the canonical bytes
         of all entries of the base."""
         manifest.write_canonical(self.path / "base", base, durable=self._sync_each)
-        said = json.dumps(_encode(saved), indent=1).encode()
+        said = _written(_encode(saved)).encode()
         if not self._sync_each:
             (self.path / "manifest").write_bytes(said)
             with opened(self.path) as handle:
@@ -228,6 +228,15 @@ def _encode(saved: Saved) -> dict[str, Any]:
 
 
 _SEEN_FIELDS = ("device", "inode", "links", "mtime_ns", "ctime_ns", "settled")
+
+
+def _written(document: dict[str, Any]) -> str:
+    """As JSON, each item of a list in a line of its own: for a person, and quicker to make than an indented one."""
+    fields = []
+    for name, value in document.items():
+        items = ",\n".join(map(json.dumps, value)) if isinstance(value, list) else ""
+        fields.append(f"{json.dumps(name)}: [\n{items}\n]" if items else f"{json.dumps(name)}: {json.dumps(value)}")
+    return "{\n" + ",\n".join(fields) + "\n}\n"
 
 
 def _decode(data: dict[str, Any]) -> Saved:

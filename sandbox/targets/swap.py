@@ -11,8 +11,9 @@ import errno
 import os
 from collections.abc import Iterable
 
+from sandbox.durable import sync_file_system
 from sandbox.targets.base import OnStep
-from sandbox.targets.beneath import GONE, directory, exchange, move, parent
+from sandbox.targets.beneath import FEW, GONE, directory, exchange, move, parent
 from sandbox.targets.restore_point import APPLYING, RestorePoint, Saved
 from sandbox.targets.sight import is_still, untouched
 from sandbox.targets.staging import drifted
@@ -44,14 +45,18 @@ def apply(root: int, saved: Saved, point: RestorePoint, on_step: OnStep) -> None
 def flush(root: int, units: Iterable[Unit]) -> set[bytes]:
     """Make the names in every directory that a unit lies in durable; those directories that are not there."""
     away = set()
-    for path in {parent_of(unit.path) for unit in units}:
+    homes = {parent_of(unit.path) for unit in units}
+    for path in homes:
         try:
             with directory(root, path) as handle:
-                os.fsync(handle)
+                if len(homes) <= FEW:
+                    os.fsync(handle)
         except OSError as error:
             if error.errno not in GONE:
                 raise
             away.add(path)
+    if len(homes) > FEW:
+        sync_file_system(root)
     return away
 
 

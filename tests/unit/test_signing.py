@@ -121,6 +121,21 @@ def test_people_sign_with_the_keys_they_have(person: str, keys: dict[str, Path],
     assert (view.person, view.decision, view.reason) == (person, "approve", 'says "why"\nand: “naïve”')
 
 
+def test_a8_a_signature_that_was_found_good_vouches_for_those_bytes_and_that_key_alone(
+    keys: dict[str, Path], policy: PolicySpec
+) -> None:
+    """What is remembered of it must not help another message, another signature, or a key that was taken out."""
+    good = a_vote(key=keys["alice"])
+    assert judged(good, policy).valid
+    assert judged(good, policy).valid
+    other = a_vote(key=keys["alice"], reason="other words")
+    assert "does not fit" in refused(a_vote(good.signature, reason="other words"), policy)
+    assert "does not fit" in refused(good.model_copy(update={"signature": other.signature}), policy)
+    without = policy.model_copy(update={"people": {**policy.people, "alice": Person(keys=(public(keys["stranger"]),))}})
+    assert "nobody's" in refused(good, without)
+    assert judged(good, policy).valid
+
+
 def test_a_vote_comes_back_valid_from_its_stored_form(keys: dict[str, Path], policy: PolicySpec) -> None:
     vote = a_vote(key=keys["alice"], reason="naïve", signed_at=NOW + timedelta(microseconds=7))
     assert judged(Vote.model_validate_json(vote.model_dump_json()), policy).valid

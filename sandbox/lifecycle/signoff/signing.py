@@ -7,6 +7,7 @@ the signed bytes alone, and judged anew every time. Keys and signatures are hand
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -31,6 +32,8 @@ _SKEW = timedelta(minutes=5)
 _KEY_BYTES = 65536
 _VERIFY_TIMEOUT_S = 30
 _PRINCIPAL = "signer"
+_REMEMBERED = 128
+"""Signatures that were found good, of some kilobytes each."""
 
 
 class Void(Exception):
@@ -224,10 +227,16 @@ def check_crypto(message: bytes, armored: str, signature: sshsig.Signature) -> N
 
     ssh-keygen is asked about this one key only; whose it is was settled before, not by its matching.
     """
-    namespaces = f'namespaces="{signature.namespace}"'
-    known = f"{_PRINCIPAL} {namespaces} {sshsig.key_line(signature.key)}\n"
+    _verify(message, armored, signature.namespace, sshsig.key_line(signature.key))
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)
+def _verify(message: bytes, armored: str, namespace: str, key: str) -> None:
+    """Raises Void. That these very bytes fit each other is true for good, so what fitted once is not asked again by
+    this process; what did not is."""
+    known = f'{_PRINCIPAL} namespaces="{namespace}" {key}\n'
     with _in_memory(known.encode("ascii")) as signers, _in_memory(armored.encode()) as stored:
-        command = ["ssh-keygen", "-Y", "verify", "-n", signature.namespace, "-I", _PRINCIPAL]
+        command = ["ssh-keygen", "-Y", "verify", "-n", namespace, "-I", _PRINCIPAL]
         try:
             done = subprocess.run(
                 [*command, "-f", f"/proc/self/fd/{signers}", "-s", f"/proc/self/fd/{stored}"],

@@ -16,6 +16,7 @@ from sandbox.lifecycle.signoff.policies import policies_of, refuse_unsigned_edit
 from sandbox.lifecycle.signoff.requests import load_request
 from sandbox.records import StoredChange, Vote, VoteView
 
+_AT_ONCE = 8
 SHORT_DIGEST = 12
 """Hex digits of a change's digest that a person has to give at least."""
 
@@ -129,7 +130,14 @@ def judged(ctx: Context, stored: StoredChange) -> tuple[VoteView, ...]:
     """Every vote of a change as it counts now, oldest first."""
     request, _ = load_request(ctx, stored.id, stored.request)
     policies = policies_of(ctx, stored)
-    return tuple(
-        signing.judge(cast, request, policies, stored.launcher, now())
-        for cast in ctx.ledger.find(VOTE, Vote, change=stored.id)
-    )
+    cast = ctx.ledger.find(VOTE, Vote, change=stored.id)
+
+    def judge(one: Vote) -> VoteView:
+        return signing.judge(one, request, policies, stored.launcher, now())
+
+    if len(cast) < 2:
+        return tuple(map(judge, cast))
+    from concurrent.futures import ThreadPoolExecutor  # here, because most commands judge none
+
+    with ThreadPoolExecutor(min(len(cast), _AT_ONCE)) as threads:  # each waits for a process
+        return tuple(threads.map(judge, cast))
