@@ -13,6 +13,13 @@ def memory(marks: Iterable[str]) -> int:
     return sum(_proportional(process) for process in _marked([mark.encode() for mark in marks]))
 
 
+def groups_over(names: Iterable[str], called: str) -> list[str]:
+    """The names of control groups, called like `called`, in which there is a group with one of these names."""
+    wanted = set(names)
+    found = {at.parent.name for at in Path("/sys/fs/cgroup").glob(f"**/{called}/*") if at.name in wanted}
+    return sorted(found)
+
+
 def memory_below(parent: int) -> int:
     """Bytes of all processes that a process started, and those that they did (PSS); not its own."""
     children: dict[int, list[Path]] = {}
