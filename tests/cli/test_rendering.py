@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.cli import promotions
+from sandbox.cli import changes, promotions
 from sandbox.cli.failures import MEANINGS, exits, report
 from sandbox.cli.live import Live
 from sandbox.cli.session import print_json, print_lines
@@ -31,7 +31,15 @@ from sandbox.errors import (
     TaskFailed,
 )
 from sandbox.lifecycle.events import CheckStarted, FilesTouched, Note, Output, StepFinished, StepStarted
-from sandbox.records import EntryChange, PromotedTarget, PromotionRecord, TargetDelta
+from sandbox.records import (
+    ChangeView,
+    Decision,
+    EntryChange,
+    PromotedTarget,
+    PromotionRecord,
+    TargetDelta,
+    VoteView,
+)
 from sandbox.terminal import is_plain
 
 NASTY = "a\x1b[2K\n\u202eb"
@@ -96,6 +104,18 @@ def test_every_error_has_its_exit_code_and_document(
     document = json.loads(capsys.readouterr().out)
     assert document["error"].keys() == {"kind", "says", "hint"}
     assert code in MEANINGS
+
+
+@pytest.mark.parametrize(("status", "decision", "told"), [
+    ("promoting", "reject", True), ("promoting", "approve", False), ("rejected", "reject", False),
+])  # fmt: skip
+def test_b7_a_reject_while_it_is_promoted_says_what_comes_of_it(status: str, decision: str, told: bool) -> None:
+    vote = VoteView.model_validate({"person": "carol", "decision": decision, "valid": True})
+    view = ChangeView(
+        id="chg_1", digest="0" * 64, status=status, targets=(), hazards=(), evidence=(), votes=(vote,),
+        decision=Decision(allowed=False, reasons=()),
+    )  # fmt: skip
+    assert any("put back instead of being committed" in line for line in changes._voted(view, "")) == told
 
 
 def test_help_lists_exit_codes_in_order() -> None:

@@ -43,6 +43,10 @@ class Change:
     policies: dict[str, Policy]
     """By target: as they were when the request was made."""
     expires: timedelta
+    wanted: dict[str, Policy] | None = None
+    """By target: the policy that it brings into force. None: it changes files."""
+    launched_with: str = ""
+    """The key that the launch was signed with; empty: the launcher was only named."""
     votes: list[Vote] = field(default_factory=list)
     edited: set[str] = field(default_factory=set)
     """Files of the sealed change whose bytes are not those that were sealed."""
@@ -61,6 +65,11 @@ class World:
     """The latest time that any entry of the log was made at."""
     policies: dict[str, Policy | None] = field(default_factory=dict)
     """By target: the one that it names and that can be read now."""
+    in_force: dict[str, Policy] = field(default_factory=dict)
+    """By target: the one that was accepted, or that people signed since."""
+    edited: set[str] = field(default_factory=set)
+    """Targets whose settings are not those that were there when the requests were made."""
+    stopped: bool = False
     moved: set[str] = field(default_factory=set)
     """Targets that are not what was captured: other content, or another directory."""
 
@@ -80,24 +89,33 @@ def _time(change: Change, world: World) -> Iterator[str]:
         yield "B4: the request has expired"
     if world.now < world.latest - SKEW:
         yield "B4 T32: the clock was set back"
+    if world.stopped:
+        yield "E8: everything is stopped"
+    for target in change.targets:
+        for start, end in world.in_force[target].get("deny", ()):
+            if timedelta(hours=start) <= world.now < timedelta(hours=end):
+                yield f"E8: {target} is closed now"
 
 
 def _state(change: Change, world: World) -> Iterator[str]:
     if change.closed:
         yield f"B5 C6: {change.closed}"
     for target in change.targets:
-        if target in world.moved:
+        if target in world.moved and change.wanted is None:
             yield f"A2 A6 B2 B6: {target} is not what was captured"
-        if world.policies[target] != change.policies[target]:
-            yield f"A4: the policy of {target} is not the one that the request names"
+        if target in world.edited and change.wanted is None:
+            yield f"C9: the settings of {target} are not those that were signed"
+        if world.in_force[target] != change.policies[target]:
+            yield f"A4 C9: the policy in force for {target} is not the one that the request names"
+        if world.policies[target] != (change.wanted or change.policies)[target]:
+            yield f"A4 C9: what the files say of the policy of {target} is not what was signed"
 
 
 def _people(change: Change, world: World) -> Iterator[str]:
     for target in change.targets:
-        policy = world.policies[target]
-        if policy is None:
-            yield f"C11: {target} has no policy"
-            continue
+        policy = world.in_force[target]
+        if policy.get("launcher") == "signed" and change.launched_with not in _launch_keys(policy, change.launcher):
+            yield f"C2 T3: nobody knows whether {change.launcher} launched it"
         people = approvers(change, policy)
         if len(people) < max(policy["quorum"], 1):
             yield f"C1 C2: {target} has {sorted(people)}, which is no quorum"
@@ -112,6 +130,10 @@ def approvers(change: Change, policy: Policy) -> set[str]:
         for vote in change.votes
         if vote.decision == "approve" and vote.person != change.launcher and counts(vote, change, policy)
     }
+
+
+def _launch_keys(policy: Policy, person: str) -> set[str]:
+    return {key for known in ("people", "launchers") for key in policy.get(known, {}).get(person, {}).get("keys", ())}
 
 
 def counts(vote: Vote, change: Change, policy: Policy) -> bool:

@@ -9,49 +9,37 @@ import copy
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
+from unittest import mock
 
 from sandbox import clock, records
 from sandbox.errors import SandboxError
 from sandbox.lifecycle.context import CHANGE, VOTE
 from sandbox.lifecycle.signoff.signing import vote_message
 from sandbox.manager import Manager
+from sandbox.spec import TaskSpec
 from tests.dates import SetClock
 from tests.flows.house import House, listing
+from tests.machine.alphabet import SCENES
 from tests.machine.model import Change, Policy, Vote
 from tests.machine.mortal import Mortals
+from tests.machine.rules import PLACES, POLICIES, SETTINGS, TARGETS
 
-TARGETS = ("app", "web")
 SCRIPTS = {
     "plain": "echo 2 > app.py; rm -r data; mkdir made; echo x > made/x",
     "hers": "echo 3 > app.py",
     "both": "mkdir app/conf; echo y > app/conf/limits; echo 4 > web/app.py; rm web/data/rows.txt",
+    "ours": "echo 5 > app.py",
+    "theirs": "echo 6 > app.py",
 }
-LAUNCHERS = {"plain": "dave", "hers": "alice", "both": "dave"}
-SCENES = {"half signed": ("bob",), "signed": ("bob", "carol"), "taken back": ("bob", "carol")}
-"""Who has signed each of the changes; in the last one `plain` was promoted and restored, too."""
+LAUNCHERS = {"plain": "dave", "hers": "alice", "both": "dave", "ours": "dave", "theirs": "dave"}
+LAUNCHED_WITH = {"ours": "dave-1", "theirs": "bob-1"}
+"""`theirs` was launched by bob under another's name, so that he could sign it off."""
 ROLES = {"both": {"app": ("security",)}}
-POLICIES: dict[str, Policy] = {
-    "app": {
-        "quorum": 2,
-        "people": {
-            "alice": {"keys": ["alice-1", "alice-2"], "roles": ["sre"]},
-            "bob": {"keys": ["bob-1"], "roles": ["sre"]},
-            "carol": {"keys": ["carol-1"], "roles": ["security"]},
-        },
-        "protected": [{"paths": ["conf/**"], "role": "security"}],
-        "approve_within_s": 24 * 3600,
-    },
-    "web": {
-        "quorum": 1,
-        "people": {"bob": {"keys": ["bob-1"], "roles": []}, "carol": {"keys": ["carol-1"], "roles": []}},
-        "approve_within_s": 10 * 3600,
-    },
-}
 
 
 class Stage:
@@ -63,6 +51,7 @@ class Stage:
         self.policies = copy.deepcopy(POLICIES)
         self.named = {target: target for target in TARGETS}
         """By target: the policy that its configuration names."""
+        self.settings = dict.fromkeys(TARGETS, "as before")
         self.dates = SetClock(datetime.now(UTC))
         with self.dates.installed():
             self._prepare()
@@ -74,42 +63,51 @@ class Stage:
         (self.house.root / "aside").mkdir()
         for target in TARGETS:
             self.house.target(target, policy=target)
+        self.since = self.dates.start
         self._write_config()
         self.base = self.production()
         self._changes = {name: self._seal(name) for name in SCRIPTS}
         self.predicted = {name: self._performed(name) for name in SCRIPTS}
         shutil.rmtree(self.house.home / "engines")  # nothing here runs a sandbox again, and it is large
         shutil.copytree(self.house.root / "production", self.house.root / "production.saved", symlinks=True)
-        for change in self._changes.values():
-            self.approve(change, "bob", "bob-1")
-        self._save("half signed")
-        for change in self._changes.values():
-            self.approve(change, "carol", "carol-1")
-        self._save("signed")
+        self._save("bare")
+        for scene in SCENES:
+            if scene != "taken back":
+                self._sign("bare", scene)
+                self._save(scene)
+        self._sign("bare", "taken back")
         with self.manager() as manager:
             manager.restore(manager.promote(self._changes["plain"].id).promotion)
         assert self.production() == self.base
         self._save("taken back")
 
+    def _sign(self, start: str, scene: str) -> None:
+        """From a saved home: whoever signs there signs every change that they may."""
+        self._furnish(start)
+        for name, change in self._changes.items():
+            for person in signers(name, scene):
+                self.approve(change, person, f"{person}-1")
+
     def _seal(self, name: str) -> Change:
-        targets = TARGETS if name == "both" else ("app",)
-        options = [part for target in targets for part in ("--target", target)]
-        ran = self.house(
-            "run", "--json", *options, "--image", self.house.image, "--", "sh", "-c", SCRIPTS[name],
-            env={"SANDBOX_IDENTITY": LAUNCHERS[name]},
-        )  # fmt: skip
-        sealed = ran.expect(0).json["change"]
+        """As a manager would that lets anybody launch under any name: it is `decide` alone that must know better."""
+        targets, key = PLACES[name], LAUNCHED_WITH.get(name)
+        task = TaskSpec(name="by-script", targets=targets, image=self.house.image, command=("sh", "-c", SCRIPTS[name]))
+        early = ("sandbox.lifecycle.parts.check_known", "sandbox.lifecycle.parts.check_session")
+        with mock.patch(early[0]), mock.patch(early[1]), self.manager(LAUNCHERS[name]) as manager:
+            sealed = manager.run(task, key=self.key(key) if key else None).change
+        assert sealed is not None
         policies = {target: copy.deepcopy(POLICIES[target]) for target in targets}
         window = timedelta(seconds=min(policy["approve_within_s"] for policy in policies.values()))
         return Change(
-            sealed["id"], sealed["digest"], LAUNCHERS[name], targets, ROLES.get(name, {}), policies, expires=window
-        )
+            sealed.id, sealed.digest, LAUNCHERS[name], targets, ROLES.get(name, {}), policies, expires=window,
+            launched_with=key or "",
+        )  # fmt: skip
 
     def _performed(self, name: str) -> dict[str, str]:
         """What the targets are when the script has been run on them: on a copy, without the product."""
         there = self.house.root / "performed"
         shutil.copytree(self.house.root / "production", there, symlinks=True)
-        at = there if name == "both" else there / "app"
+        at = there if name == "both" else there / PLACES[name][0]
         assert os.system(f"cd {at} && umask 022 && {SCRIPTS[name]}") == 0
         found = listing(there)
         shutil.rmtree(there)
@@ -125,16 +123,21 @@ class Stage:
         self.dates.ahead = timedelta()
         for target in TARGETS:
             self.put_back(target)
-        shutil.rmtree(self.house.home)
-        shutil.copytree(self.house.root / f"home {scene}", self.house.home, symlinks=True)
+        self._furnish(scene)
         self.policies, self.named = copy.deepcopy(POLICIES), {target: target for target in TARGETS}
+        self.settings = dict.fromkeys(TARGETS, "as before")
         self._write_config()
+        self.stop(on=False)
         changes = copy.deepcopy(self._changes)
-        for change in changes.values():
-            change.votes = [Vote(one, f"{one}-1", "approve", timedelta()) for one in SCENES[scene]]
+        for name, change in changes.items():
+            change.votes = [Vote(one, f"{one}-1", "approve", timedelta()) for one in signers(name, scene)]
         if scene == "taken back":
             changes["plain"].closed = "it was promoted before"
         return changes
+
+    def _furnish(self, scene: str) -> None:
+        shutil.rmtree(self.house.home)
+        shutil.copytree(self.house.root / f"home {scene}", self.house.home, symlinks=True)
 
     def put_back(self, target: str) -> None:
         """The target as it was captured: the same directory with the same content."""
@@ -184,6 +187,21 @@ class Stage:
         with self.manager() as manager:
             manager.approve(change.id, person=person, key=self.key(key), digest=change.digest[:12])
 
+    def propose_policy(self, name: str, change_of: dict[str, Policy], launcher: str, now: timedelta) -> Change:
+        """What the files say of a policy as a change, as it should be: of the targets whose policy in force is another.
+
+        `change_of`: the one in force, by target. Raises SandboxError.
+        """
+        with self.manager(launcher) as manager:
+            view = manager.policy_propose(name)
+        wanted = {target: policy for target, policy in self.policies_now().items() if self.named[target] == name}
+        targets = tuple(sorted(target for target in wanted if wanted[target] != change_of[target]))
+        assert tuple(one.name for one in view.targets) == targets
+        policies = {target: copy.deepcopy(change_of[target]) for target in targets}
+        window = timedelta(seconds=min(policy["approve_within_s"] for policy in policies.values()))
+        new = {target: copy.deepcopy(policy) for target in targets if (policy := wanted[target])}
+        return Change(view.id, view.digest, launcher, targets, {}, policies, expires=now + window, wanted=new)
+
     def killed(self, verb: Literal["promote", "restore"], name: str, step: int) -> bool:
         """Begin a command in a process that dies at its Nth durable step; whether it did."""
         house, dates = self.house, (self.dates.start, self.dates.ahead)
@@ -232,6 +250,14 @@ class Stage:
             database.execute("DELETE FROM nonces")
         database.close()
 
+    def rewrite_part(self, change: Change, edit: str) -> None:
+        """Change the record of its launch by SQL; an empty edit: take it away."""
+        session = f"(SELECT json_extract(body, '$.sandbox') FROM records WHERE id = '{change.id}')"
+        where = f"WHERE kind = 'part' AND json_extract(body, '$.session') = {session}"
+        with sqlite3.connect(self.house.home / "journal.db") as database:
+            database.execute(f"UPDATE records SET body = {edit} {where}" if edit else f"DELETE FROM records {where}")
+        database.close()
+
     def sealed_file(self, change: Change, pattern: str) -> Path:
         """A file of what was sealed, or of the request over it."""
         return min((self.house.home / "changes" / change.id).glob(pattern))
@@ -246,6 +272,16 @@ class Stage:
         self.named[target] = policy
         self._write_config()
 
+    def set_settings(self, target: str, how: str) -> None:
+        """Write what else the target's file says about a promotion."""
+        self.settings[target] = how
+        self._write_config()
+
+    def stop(self, *, on: bool) -> None:
+        """Write, or take away, the file that stops every promotion."""
+        file = self.house.config / "manager.yaml"
+        file.write_text("stop: an incident\n") if on else file.unlink(missing_ok=True)
+
     def policies_now(self) -> dict[str, Policy | None]:
         """By target. A policy has a name: the same rules under another name are another policy."""
         return {
@@ -256,16 +292,25 @@ class Stage:
 
     def _write_config(self) -> None:
         for target, policy in self.named.items():
-            self.house.write("targets", target, {"kind": "directory", "path": str(self.path(target)), "policy": policy})
+            more = SETTINGS[self.settings[target]]
+            spec = {"kind": "directory", "path": str(self.path(target)), "policy": policy, **more}
+            self.house.write("targets", target, spec)
         for name, rules in self.policies.items():
             if rules is None:
                 (self.house.config / "policies" / f"{name}.yaml").write_text("quorum: [\n")
                 continue
-            people = {
-                person: {**one, "keys": [self.house.public(*_label(key)) for key in one["keys"]]}
-                for person, one in rules["people"].items()
+            known = {
+                kind: {
+                    person: {**one, "keys": [self.house.public(*_label(key)) for key in one["keys"]]}
+                    for person, one in rules.get(kind, {}).items()
+                }
+                for kind in ("people", "launchers")
             }
-            self.house.write("policies", name, {**rules, "people": people})
+            self.house.write("policies", name, {**rules, **known, "deny": [*map(self._window, rules.get("deny", ()))]})
+
+    def _window(self, hours: tuple[int, int]) -> dict[str, str]:
+        start, end = ((self.since + timedelta(hours=hour)).strftime("%Y-%m-%d %H:%M") for hour in hours)
+        return {"start": start, "end": end, "reason": "a freeze"}
 
 
 def _command(
@@ -278,21 +323,10 @@ def _command(
             manager.promote(name) if verb == "promote" else manager.restore(name)
 
 
-def edited_policy(name: str, how: str) -> Policy | None:
-    """A policy as it is in the beginning, but for one edit; None: one that can't be read."""
-    policy = copy.deepcopy(POLICIES[name])
-    people = policy["people"]
-    edits: dict[str, Callable[[], object]] = {
-        "quorum": lambda: policy.update(quorum=3 - policy["quorum"]),
-        "mallory": lambda: people.update(mallory={"keys": ["mallory-1"], "roles": ["security"]}),
-        "leaver": lambda: people.pop("bob"),
-        "key": lambda: people["carol"].update(keys=["mallory-1"]),
-        "roles": lambda: people["bob"].update(roles=["security"]),
-        "window": lambda: policy.update(approve_within_s=100 * 3600),
-        "unprotected": lambda: policy.update(protected=[]),
-    }
-    edits.get(how, lambda: None)()
-    return None if how == "unreadable" else policy
+def signers(name: str, scene: str) -> tuple[str, ...]:
+    """Who has signed a change in a scene: those whom any of its policies names, but for its launcher."""
+    named = {one for target in PLACES[name] for one in POLICIES[target]["people"]}
+    return tuple(one for one in SCENES[scene] if one in named - {LAUNCHERS[name]})
 
 
 def below(target: str, found: dict[str, str]) -> dict[str, str]:
