@@ -66,8 +66,8 @@ def edited_policy(name: str, how: str) -> Policy | None:
         "key": lambda: people["carol"].update(keys=["mallory-1"]),
         "roles": lambda: people["bob"].update(roles=["security"]),
         "window": lambda: policy.update(approve_within_s=100 * 3600),
-        "unprotected": lambda: policy.update(protected=[], deny=[]),
-        "unlauncher": lambda: policy.update(launcher="named"),
+        "unprotected": lambda: [policy.pop(what, None) for what in ("protected", "deny")],
+        "unlauncher": lambda: policy.pop("launcher", None),
     }
     edits.get(how, lambda: None)()
     return None if how == "unreadable" else policy
