@@ -37,7 +37,7 @@ from tests.machine.model import Vote, World
 from tests.machine.rules import POLICIES, TARGETS, edited_policy
 from tests.machine.stage import Stage, below
 
-EXAMPLES = int(os.environ.get("MACHINE_EXAMPLES", "200"))
+EXAMPLES = int(os.environ.get("MACHINE_EXAMPLES", "160"))
 """How many sequences; where it is set, they are other ones each time."""
 pytestmark = pytest.mark.timeout(max(300, EXAMPLES * 10))
 
