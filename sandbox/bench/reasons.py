@@ -6,25 +6,34 @@ test, as does a goal that is published as not met without one.
 
 from __future__ import annotations
 
-_START = "a start waits until the kernel lets it into the control groups of version 1 (decision 0014)"
-_FLUSHES = "each step is durable before the next one is taken: some thirty flushes (decision 0015)"
+_WALKED = "the target is walked in Python before any engine is asked (decision 0018)"
+_START = "a new container is started over a fresh layer; what of that can be made before, is (decision 0018)"
+_COPIED = "each new file is copied, by nine system calls (decision 0018)"
 _WALK = "the walk is done in Python, twice as slow as in C (decision 0015)"
 _CAPTURE = "it reads, hashes and copies in one thread; cp does neither of the first two (decision 0015)"
+_ARCHIVE = "the whole placement is read as an archive: the engine's own list can be lied to (decision 0019)"
 
 WHY: dict[tuple[str, str], str] = {
-    ("native", "create and first exec"): f"the target is looked at once more, and {_START}",
-    ("native", "exec"): "beside the floor: the fork of a keeper, its page faults, the filter (decision 0014)",
+    ("native", "create and first exec"): _WALKED,
+    ("native", "create and first exec, warm pool"): _WALKED,
+    ("native", "sandbox run -- true, nothing changed"): _WALKED,
+    ("native", "exec"): "beside a fork and an exec: setns, the filter, two wake-ups, a look at limits (decision 0018)",
     ("native", "rollback to A"): _START,
     ("native", "rollback to B"): _START,
     ("native", "fork"): _START,
     ("native", "fork of 16 at once"): _START,
+    ("native", "live snapshot, change A, with reflinks"): _COPIED,
+    ("native", "live snapshot, change B"): _COPIED,
+    ("native", "destroy"): "up to 200 entries of each snapshot that goes with it are removed at once (decision 0018)",
     ("native", "first capture of 10,000 files, 200 MB"): _CAPTURE,
     ("docker", "first capture of 10,000 files, 200 MB"): _CAPTURE,
     ("native", "capture of an unchanged tree"): _WALK,
     ("docker", "capture of an unchanged tree"): _WALK,
     ("native", "capture with one file changed"): _WALK,
     ("docker", "capture with one file changed"): _WALK,
-    ("native", "seal, review and promote A"): _FLUSHES,
-    ("native", "restore of A"): _FLUSHES,
+    ("native", "seal, review and promote A"): "the target is walked twice, the rehearsal applies twice (decision 0015)",
+    ("native", "restore of A"): "the target is walked twice, by one process (decision 0015)",
     ("native", "sandbox list"): "typer, pydantic and the interpreter take most of it (decision 0015)",
+    ("docker", "diff_a"): _ARCHIVE,
+    ("docker", "diff_b"): _ARCHIVE,
 }
