@@ -48,17 +48,17 @@ class Crew:
         for person in ("alice", "bob", "carol"):
             house.key(person)
         self.until = time.monotonic() + SOAK_S
-        self.steady = {engine: self._start(engine) for engine in engines}
-        self.mortal = {engine: self._start(engine) for engine in engines}
+        self.steady = {engine: self._start(engine, "steady") for engine in engines}
+        self.mortal = {engine: self._start(engine, "mortal") for engine in engines}
         self.killed = 0
 
-    def _start(self, engine: str) -> BaseProcess:
+    def _start(self, engine: str, identity: str) -> BaseProcess:
         number = len(list(self.accounts.iterdir()))
         account = self.accounts / f"{number:05}-{engine}"
         account.touch()
         house = self.house
         seed, keys = self.dice.getrandbits(32), house.root / "keys"
-        orders = Orders(str(house.home), str(house.config), engine, str(keys), str(account), self.until, seed)
+        orders = Orders(str(house.home), str(house.config), engine, str(keys), str(account), self.until, seed, f"{identity}-{engine}")
         process = WARM.Process(target=work, args=(orders,))
         process.start()
         return process
@@ -71,7 +71,7 @@ class Crew:
             self.mortal[engine].join()
             self.mortal[engine].close()
             self.killed += 1
-            self.mortal[engine] = self._start(engine)
+            self.mortal[engine] = self._start(engine, "mortal")
         for process in (*self.steady.values(), *self.mortal.values()):
             process.join(PATIENCE_S)
             assert process.exitcode == 0, "".join(one["says"] for one in lines(self.accounts, "trouble")) or process

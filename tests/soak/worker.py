@@ -38,6 +38,8 @@ class Orders(NamedTuple):
     until: float
     """`time.monotonic()` of this machine when it stops."""
     seed: int
+    identity: str
+    """Who launches: what a killed worker of the same name has left is ended first."""
 
 
 def work(orders: Orders) -> None:
@@ -56,12 +58,13 @@ class Worker:
         self.orders = orders
         self.dice = random.Random(orders.seed)
         self.account = Account(Path(orders.account))
-        self.manager = Manager.open(orders.home, orders.config, orders.engine, identity="dave")  # type: ignore[arg-type]
+        self.manager = Manager.open(orders.home, orders.config, orders.engine, identity=orders.identity)  # type: ignore[arg-type]
         self.boxes: list[Box] = []
         self.began = time.monotonic()
 
     def go_on(self) -> None:
         verbs = [self.create, self.use, self.use, self.turn_back, self.fork, self.end, self.change_something]
+        self.clear_up()
         while time.monotonic() < self.orders.until:
             verb = self.dice.choice(verbs)
             started = time.monotonic()
@@ -74,6 +77,13 @@ class Worker:
             self.account.write("log", size=self.manager.context.ledger.edge().size)
         while self.boxes:
             self.end()
+
+    def clear_up(self) -> None:
+        """As people do after a crash. Otherwise hundreds of sandboxes would be alive at the end, and memory, which grows
+        with their number, could not be judged."""
+        for left in self.manager.sandboxes():
+            if left.launcher == self.orders.identity:
+                self.manager.destroy(left.sandbox)
 
     # --- what agents do ----------------------------------------------------------------------------------
 
