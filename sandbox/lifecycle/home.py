@@ -13,7 +13,6 @@ from pathlib import Path
 
 from sandbox.clock import fresh_id
 from sandbox.errors import InputError, NotFound
-from sandbox.trees.removal import remove_tree
 
 
 class Home:
@@ -106,6 +105,8 @@ class Home:
     def scratch(self, owner: str) -> Iterator[Path]:
         """A fresh directory for work under way, gone afterwards. It is named by its owner: what resists, or what a
         killed owner leaves, is what `recover` removes, or says why not."""
+        from sandbox.trees.removal import remove_tree  # here, because what only lists needs no scratch
+
         path = self.root / "scratch" / fresh_id(f"{owner}.scratch")
         path.mkdir(mode=0o700)
         try:

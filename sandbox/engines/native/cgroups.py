@@ -144,7 +144,7 @@ class Group:
     def strike(self) -> None:
         """Kill every process in it and below it, without waiting for their ends; version 2 only."""
         with suppress(FileNotFoundError):
-            (self.tracking / "cgroup.kill").write_text("1")
+            self._tell("cgroup.kill", "1")
 
     def kill(self) -> None:
         """Kill every process in it and below it; returns when none is left."""
@@ -157,19 +157,19 @@ class Group:
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _kill_once(self) -> list[int]:
-        if not self.exists():
-            return []
-        if self._v2 and (self.tracking / "cgroup.kill").exists():
-            (self.tracking / "cgroup.kill").write_text("1")
-            return self.pids()
-        # Frozen, none of them can fork while the list is worked off. Without a freeze the loop still ends.
-        self._write_freeze(True)
-        try:
-            for pid in self.pids():
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-        finally:
-            self._write_freeze(False)
+        # Whoever made it may remove it meanwhile: then nobody is left in it.
+        with suppress(FileNotFoundError):
+            if self._v2 and (self.tracking / "cgroup.kill").exists():
+                self._tell("cgroup.kill", "1")
+                return self.pids()
+            # Frozen, none of them can fork while the list is worked off. Without a freeze the loop still ends.
+            self._write_freeze(True)
+            try:
+                for pid in self.pids():
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+            finally:
+                self._write_freeze(False)
         return self.pids()
 
     @contextmanager
@@ -190,9 +190,21 @@ class Group:
 
     def _write_freeze(self, freeze: bool) -> None:
         if self._v2:
-            (self.tracking / "cgroup.freeze").write_text("1" if freeze else "0")
+            self._tell("cgroup.freeze", "1" if freeze else "0")
         else:
-            (self.tracking / "freezer.state").write_text("FROZEN" if freeze else "THAWED")
+            self._tell("freezer.state", "FROZEN" if freeze else "THAWED")
+
+    def _tell(self, name: str, word: str) -> None:
+        """Write to a file of it. Raises FileNotFoundError where it is gone, before or after the file was opened."""
+        handle = os.open(f"{self.tracking}/{name}", os.O_WRONLY)
+        try:
+            os.write(handle, word.encode())
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), f"{self.tracking}/{name}") from error
+        finally:
+            os.close(handle)
 
     def _await_frozen(self) -> None:
         deadline = time.monotonic() + _FREEZE_WITHIN_S
