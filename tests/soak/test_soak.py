@@ -58,7 +58,8 @@ class Crew:
         account.touch()
         house = self.house
         seed, keys = self.dice.getrandbits(32), house.root / "keys"
-        orders = Orders(str(house.home), str(house.config), engine, str(keys), str(account), self.until, seed, f"{identity}-{engine}")
+        places = str(house.home), str(house.config), engine, str(keys), str(account)
+        orders = Orders(*places, self.until, seed, f"{identity}-{engine}")
         process = WARM.Process(target=work, args=(orders,))
         process.start()
         return process

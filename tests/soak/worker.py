@@ -79,8 +79,8 @@ class Worker:
             self.end()
 
     def clear_up(self) -> None:
-        """As people do after a crash. Otherwise hundreds of sandboxes would be alive at the end, and memory, which grows
-        with their number, could not be judged."""
+        """As people do after a crash. Otherwise hundreds of sandboxes would be alive at the end, and memory, which
+        grows with their number, could not be judged."""
         for left in self.manager.sandboxes():
             if left.launcher == self.orders.identity:
                 self.manager.destroy(left.sandbox)
