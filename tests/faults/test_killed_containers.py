@@ -10,7 +10,7 @@ import pytest
 from tests import host
 from tests.engines import Registry
 from tests.faults.acts import ONE, furnished, kept, production, run
-from tests.faults.victims import created, first_process, fresh_mark, killed
+from tests.faults.victims import created, ended_well, first_process, fresh_mark, killed
 from tests.flows.house import House
 
 pytestmark = pytest.mark.timeout(300)
@@ -25,11 +25,7 @@ def house(place: tuple[str, str], registry: Registry, swift: Path) -> Iterator[H
     before = production(house)
     house("list").expect(0)
     yield house
-    assert production(house) == before
-    for one in kept(house, "sandbox"):
-        if one["status"] != "destroyed":
-            house("destroy", one["sandbox"]).expect(0)
-    assert house("recover", "--json").expect(0).json["done"] == []
+    ended_well(house, before)
     assert host.traces((house.home / "id").read_text()) == []
 
 

@@ -15,7 +15,7 @@ from tests.conftest import engine_names
 from tests.engines import Registry
 from tests.faults.acts import ONE, furnished, kept, production, run
 from tests.faults.own_engine import IMAGE, OwnEngine
-from tests.faults.victims import created, first_process, fresh_mark, holder, killed, watcher
+from tests.faults.victims import created, ended_well, first_process, fresh_mark, holder, killed, watcher
 from tests.flows.house import House
 
 pytestmark = [
@@ -56,11 +56,7 @@ def house(way: str, own_engine: OwnEngine | None, registry: Registry, swift: Pat
     before = production(house)
     house("list").expect(0)
     yield house
-    assert production(house) == before
-    for one in kept(house, "sandbox"):
-        if one["status"] != "destroyed":
-            house("destroy", one["sandbox"]).expect(0)
-    assert house("recover", "--json").expect(0).json["done"] == []
+    ended_well(house, before)
     house("prune").expect(0)
     assert own_engine is None or own_engine.left() == []
     assert host.traces((house.home / "id").read_text()) == []

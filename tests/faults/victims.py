@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests import host
+from tests.faults.acts import kept, production
 from tests.flows.house import Answer, House
 
 PATIENCE_S = 60
@@ -54,6 +55,15 @@ def created(house: House) -> str:
     """A sandbox."""
     made: str = house("create", "--json", "--target", "app", "--image", house.image).expect(0).json["sandbox"]
     return made
+
+
+def ended_well(house: House, before: dict[str, str]) -> None:
+    """Real targets are as before; what is left of sandboxes ends when asked to, and then nothing is to recover."""
+    assert production(house) == before
+    for one in kept(house, "sandbox"):
+        if one["status"] != "destroyed":
+            house("destroy", one["sandbox"]).expect(0)
+    assert house("recover", "--json").expect(0).json["done"] == []
 
 
 def _parent(pid: int) -> int:

@@ -120,10 +120,15 @@ def gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
     yield bytes(buffer)
 
 
+def is_whiteout(path: str) -> bool:
+    """Whether a name deletes another one when an image layer is unpacked."""
+    return "/.wh." in f"/{path}"
+
+
 def refuse_whiteouts(paths: Iterable[str], whose: str) -> None:
     """Raise InputError for a name that deletes another one when an image layer is unpacked."""
     for path in paths:
-        if "/.wh." in f"/{path}":
+        if is_whiteout(path):
             raise InputError(
                 f"{whose} holds {path!r}: in an image layer a name that starts with '.wh.' means a deletion.",
                 "Remove or ignore it, or use `--engine native`, which has no such names.",

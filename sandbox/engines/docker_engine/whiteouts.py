@@ -14,13 +14,13 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from sandbox.engines.base import ExecRequest
-from sandbox.engines.docker_engine.archive import refuse_whiteouts
+from sandbox.engines.docker_engine.archive import is_whiteout, refuse_whiteouts
 from sandbox.engines.docker_engine.connection import Connection
 from sandbox.engines.docker_engine.containers import Box
 from sandbox.engines.docker_engine.execution import Commands
 from sandbox.engines.docker_engine.locks import Locks
 from sandbox.engines.docker_engine.mapping import SDK_ERRORS
-from sandbox.errors import InputError, SandboxError
+from sandbox.errors import SandboxError
 
 _FIND = ("/usr/bin/find", "/", "-xdev", "-name", ".wh.*")
 _FIND_S = 10.0
@@ -81,12 +81,9 @@ class Whiteouts:
 
     def _look(self, snapshot: str, sandbox: str, box: Box) -> None:
         with contextlib.suppress(SandboxError, *SDK_ERRORS):  # it was destroyed or rolled back meanwhile
-            for path in self._named(sandbox, box):
-                try:
-                    refuse_whiteouts([path], "")
-                except InputError:
-                    self._locks.put_note(_note(snapshot), path)
-                    return
+            found = next(filter(is_whiteout, self._named(sandbox, box)), None)
+            if found is not None:
+                self._locks.put_note(_note(snapshot), found)
 
     def _named(self, sandbox: str, box: Box) -> Iterable[str]:
         """Names in a container, with its own `find` where it has one: the engine's list costs five commits, since it
