@@ -150,7 +150,7 @@ class Manager(Sandboxes, Runs, Changes, Upkeep):
         captured = lifecycle.quarantine.captured(self.context, change) if change else None
         names = names or tuple(captured or ())
         launch = lifecycle.parts.opening(self.context, names, limits or Limits(), network, env or {}, path_of(key))
-        captured = captured or lifecycle.sessions.capture(self.context, names)
+        captured = captured or lifecycle.capturing.capture(self.context, names)
         record = lifecycle.sessions.create(
             self.context,
             captured,

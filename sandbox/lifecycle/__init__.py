@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sandbox.lifecycle import (
         audits,
+        capturing,
         events,
         exports,
         frozen,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "audits",
+    "capturing",
     "events",
     "exports",
     "frozen",

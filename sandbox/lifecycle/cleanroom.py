@@ -18,6 +18,7 @@ from sandbox.engines.base import ExecRequest, ExecResult, OnOutput
 from sandbox.errors import Conflict, SandboxError
 from sandbox.faults import reached
 from sandbox.lifecycle import bounds, counts, sessions
+from sandbox.lifecycle.capturing import Captured
 from sandbox.lifecycle.context import Context
 from sandbox.lifecycle.events import CheckFinished, CheckStarted, OnEvent, Output
 from sandbox.lifecycle.sealing import Sealed, SealedTarget
@@ -91,7 +92,7 @@ def _check_one(
 ) -> Evidence:
     try:
         captured = {
-            part.spec.name: sessions.Captured(
+            part.spec.name: Captured(
                 ctx.bases.derive(part.base, _without_pristine(part, one, len(sealed.targets)), sealed.blobs),
                 part.identity,
             )
@@ -129,9 +130,7 @@ class _Ran(NamedTuple):
     image_digest: str
 
 
-def _ran(
-    ctx: Context, captured: dict[str, sessions.Captured], one: Check, like: SandboxRecord, on_output: OnOutput
-) -> _Ran:
+def _ran(ctx: Context, captured: dict[str, Captured], one: Check, like: SandboxRecord, on_output: OnOutput) -> _Ran:
     clean = sessions.create(ctx, captured, image=like.image, limits=like.limits, env=like.env, owned=True)
     output: list[bytes] = []
 
@@ -161,7 +160,7 @@ def _counted(ctx: Context, sealed: Sealed, one: Check, like: SandboxRecord, ran:
         now = counts.read(ran.report)
     except counts.UnreadableError as error:
         return None, str(error)
-    bare = {part.spec.name: sessions.Captured(part.base, part.identity) for part in sealed.targets}
+    bare = {part.spec.name: Captured(part.base, part.identity) for part in sealed.targets}
     try:
         base = counts.read(_ran(ctx, bare, one, like, lambda _stream, _data: None).report)
     except counts.UnreadableError:

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from sandbox.errors import NotFound
+from sandbox.lifecycle.walks import Walks
 from sandbox.records import SandboxRecord, SnapshotRecord
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from sandbox.journal.ledger import Ledger
     from sandbox.lifecycle.home import Home, Owner
     from sandbox.targets.base import Target
-    from sandbox.trees.bases import BaseStore
+    from sandbox.trees.bases import BaseStore, StoredBase
 
 SANDBOX = "sandbox"
 SNAPSHOT = "snapshot"
@@ -50,6 +51,8 @@ class Context:
     target: Callable[[str], Target]
     sat: dict[str, bool] = field(default_factory=dict)
     """The sandboxes that this process took part in so far, and whether it signed for that."""
+    walks: Walks[StoredBase] = field(default_factory=Walks)
+    """The captures of this process."""
 
     @cached_property
     def bases(self) -> BaseStore:

@@ -10,8 +10,8 @@ from datetime import timedelta
 from sandbox.clock import now
 from sandbox.errors import InputError
 from sandbox.lifecycle import sealing
+from sandbox.lifecycle.capturing import Captured
 from sandbox.lifecycle.context import CHANGE, PROMOTION, Context
-from sandbox.lifecycle.sessions import Captured
 from sandbox.records import PromotionRecord, StoredChange
 
 KEPT_FOR = timedelta(days=30)

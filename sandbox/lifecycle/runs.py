@@ -18,7 +18,7 @@ from sandbox.clock import fresh_id
 from sandbox.engines.base import ExecRequest, ExecResult
 from sandbox.errors import OverLimit, in_words
 from sandbox.governance import Part
-from sandbox.lifecycle import bounds, parts, proposing, sessions
+from sandbox.lifecycle import bounds, capturing, parts, proposing, sessions
 from sandbox.lifecycle.context import RUN, Context
 from sandbox.lifecycle.differences import differences
 from sandbox.lifecycle.events import (
@@ -72,7 +72,7 @@ def _attempts(
     keep: bool,
     launched: tuple[str, Part | None],
 ) -> tuple[RunRecord, StoredChange | None]:
-    captured = sessions.capture(ctx, task.targets, _telling(on_event))
+    captured = capturing.capture(ctx, task.targets, _telling(on_event))
     sandbox, launch = launched
     box = sessions.create(
         ctx,
@@ -106,7 +106,7 @@ def _attempts(
         return _end(ctx, record.run, status="rolled_back", failure=outcome.failure), None
 
 
-def _telling(on_event: OnEvent) -> sessions.OnCapture:
+def _telling(on_event: OnEvent) -> capturing.OnCapture:
     """Tells of a capture when it begins, and then only as often as a person wants to read."""
     told: dict[str, float] = {}
 

@@ -6,17 +6,14 @@ before the engine acts, the result after. Must not know what a task or a promoti
 
 from __future__ import annotations
 
-import itertools
-import os
 import secrets
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from sandbox.clock import fresh_id, now
 from sandbox.engines.base import (
@@ -30,6 +27,7 @@ from sandbox.errors import InputError
 from sandbox.faults import reached
 from sandbox.governance import Part
 from sandbox.lifecycle import bounds, instants, parts
+from sandbox.lifecycle.capturing import Captured
 from sandbox.lifecycle.context import SANDBOX, SNAPSHOT, Context
 from sandbox.records import (
     DestroyRecord,
@@ -38,9 +36,7 @@ from sandbox.records import (
     SandboxRecord,
     SnapshotRecord,
 )
-from sandbox.spec import Limits, Network, TargetSpec
-from sandbox.trees.bases import StoredBase
-from sandbox.trees.patterns import Patterns
+from sandbox.spec import Limits, Network
 
 WORKSPACE = "/workspace"
 ALIVE = ("creating", "ready")
@@ -48,52 +44,6 @@ ALIVE = ("creating", "ready")
 
 _AT_ONCE = 4
 """Forks that start at a time; more gain nothing where cores are few, and wait for each other where they are many."""
-
-OnCapture = Callable[[str, int, int], None]
-"""Called with a target's name, the entries and the bytes captured so far."""
-
-
-class Captured(NamedTuple):
-    """The base of a target, and what the target really was then."""
-
-    base: StoredBase
-    identity: str
-
-
-def capture(ctx: Context, targets: Sequence[str], on_capture: OnCapture | None = None) -> dict[str, Captured]:
-    """The base of each target, as it is now. Raises InputError for targets that share a directory."""
-    _check_apart([ctx.target(name).spec for name in targets])
-    # From now on a `prune` elsewhere sees that somebody is at work, and leaves bases that no record names yet.
-    _ = ctx.owner.name
-    captured: dict[str, Captured] = {}
-    for name in targets:
-
-        def progress(entries: int, size: int, name: str = name) -> None:
-            if on_capture:
-                on_capture(name, entries, size)
-
-        target = ctx.target(name)
-        identity = target.identify()
-        base = target.capture(ctx.bases, progress)
-        captured[name] = Captured(base, identity)
-        ctx.ledger.note("base.captured", actor=ctx.launcher, subject=name, base=base.fingerprint, identity=identity)
-    return captured
-
-
-def _check_apart(specs: Sequence[TargetSpec]) -> None:
-    """Two promotions of one file would be one too many: its drift, its restore point, its lease."""
-    for one, other in itertools.permutations(specs, 2):
-        outer, inner = os.path.realpath(one.path), os.path.realpath(other.path)
-        if one.name == other.name:
-            raise InputError(f"The target {one.name} is named twice.", "Name each target once.")
-        if outer == inner:
-            raise InputError(f"The targets {one.name} and {other.name} are one directory.", "Name one of them.")
-        within = os.path.relpath(inner, outer)
-        if not within.startswith("..") and not Patterns(one.ignore).match(os.fsencode(within), is_dir=True):
-            raise InputError(
-                f"The target {other.name} lies within the target {one.name}.",
-                f"Name one of them, or add {within!r} to what {one.name} ignores.",
-            )
 
 
 def place(names: Sequence[str]) -> dict[str, str]:
