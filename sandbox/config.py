@@ -184,13 +184,23 @@ def check_new_home(home: Path, config: Config) -> None:
 
 def holds(outer: Path, inner: Path) -> bool:
     """Whether `outer` is `inner` or contains it, seen through links and bind mounts; neither needs to exist."""
-    outer, inner = Path(os.path.realpath(outer)), Path(os.path.realpath(inner))
-    chain = (inner, *inner.parents)
-    if outer in chain:
-        return True
-    if not outer.exists():
-        return False
-    return any(step.exists() and os.path.samefile(step, outer) for step in chain)
+    top, step = os.path.realpath(outer), os.path.realpath(inner)
+    found = _identity(top)
+    while step != top and (found is None or _identity(step) != found):
+        above = os.path.dirname(step)
+        if above == step:
+            return False
+        step = above
+    return True
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """What is there, by whatever name; None where nothing is, or nothing that can be looked at."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _refuse_world_writable(path: Path, mode: int) -> None:

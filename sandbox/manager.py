@@ -21,7 +21,7 @@ from sandbox.journal.audit import Notary
 from sandbox.journal.ledger import Ledger
 from sandbox.lifecycle.context import Context
 from sandbox.lifecycle.home import Home, Owner
-from sandbox.records import SnapshotRecord
+from sandbox.records import CaptureRecord, SnapshotRecord
 from sandbox.spec import Limits, Network
 from sandbox.verbs.changes import Changes
 from sandbox.verbs.keys import Key, path_of
@@ -127,6 +127,13 @@ class Manager(Sandboxes, Runs, Changes, Upkeep):
                 self._owner.release()
                 lifecycle.recovery.recover(self.context, thorough=True)
 
+    def capture(self, target: str | None = None, *, targets: Sequence[str] = ()) -> CaptureRecord:
+        """The state of each target as it is now, for `create(base=…)`; it is there as long as this manager is open."""
+        names = (*([target] if target else []), *targets)
+        if not names:
+            raise InputError("A capture needs targets.", "Name at least one.")
+        return lifecycle.sessions.recorded(lifecycle.sessions.capture(self.context, names))
+
     def create(
         self,
         target: str | None = None,
@@ -134,6 +141,7 @@ class Manager(Sandboxes, Runs, Changes, Upkeep):
         *,
         targets: Sequence[str] = (),
         change: str | None = None,
+        base: CaptureRecord | None = None,
         limits: Limits | None = None,
         network: Network = "none",
         env: dict[str, str] | None = None,
@@ -142,12 +150,15 @@ class Manager(Sandboxes, Runs, Changes, Upkeep):
         """A sandbox with a copy of each target; as a context manager it is destroyed at the end.
 
         `change`: not as the targets are, but as this change makes them; for a look at one that failed.
+        `base`: as the targets were when they were captured, without another look at them; for many of one state.
         `key`: the launcher's SSH key. Its signature covers all that this process does in the sandbox.
         """
         names = (*([target] if target else []), *targets)
-        if bool(names) == bool(change):
+        if bool(names) + bool(change) + bool(base) != 1:
             raise InputError("A sandbox needs targets, or a change.", "Give --target NAME, or --change CHANGE.")
         captured = lifecycle.quarantine.captured(self.context, change) if change else None
+        if base:
+            captured = lifecycle.sessions.recalled(self.context, base)
         names = names or tuple(captured or ())
         launch = lifecycle.parts.opening(self.context, names, limits or Limits(), network, env or {}, path_of(key))
         captured = captured or lifecycle.capturing.capture(self.context, names)

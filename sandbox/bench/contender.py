@@ -12,7 +12,7 @@ from sandbox.bench.content import Content, State, WrongContent, digest_with, nam
 from sandbox.bench.watch import Stopwatch
 
 STEPS = {
-    "create": "a sandbox with the tree in it, to the end of its first command",
+    "create": "a sandbox with the tree in it, which the tool has seen before, to the end of its first command",
     "exec": "a command that does nothing (true)",
     "snapshot_a": "after each hundredth file was written anew",
     "snapshot_again": "once more, with nothing new",

@@ -143,6 +143,7 @@ def _round(track: Track) -> None:
         track.kernel.measure(machine.WHO, watch)
     box = contender.Course(product.Product(manager), content, watch, strict=True).run()
     if not track.only_verbs:
+        targets.create(manager, watch)
         targets.promotion(manager, box, content, track.folder / "keys", watch)
     manager.destroy(box)
     if not track.only_verbs:

@@ -86,15 +86,13 @@ def _to_fastest(operation: str) -> Measure:
     return measure
 
 
-_CREATE = _floor("walk", "namespaces")
-"""A create looks at the target once, to see whether it is still the base, and makes namespaces."""
 _START = _floor("namespaces")
 _RECORD = _floor("fsync")
 _TIMES = "times"
 _LSTAT = "times a walk with lstat (find)"
 
 _NATIVE_VERBS = (
-    Wanted("create and first exec", 15, _ms("create"), floor=_CREATE),
+    Wanted("create and first exec", 15, _ms("create"), floor=_START),
     Wanted("exec", 2, _ms("exec"), floor=_floor("enter")),
     Wanted("live snapshot, change A, with reflinks", 4, _ms("snapshot_a"), floor=_RECORD, reflinks=True),
     Wanted("live snapshot, change A, without reflinks", 8, _ms("snapshot_a"), floor=_RECORD, reflinks=False),
@@ -121,7 +119,7 @@ _TARGETS = (
     Wanted("capture with one file changed", 2.5, _to_floor("capture_changed", "walk"), _LSTAT, _TIMES),
 )
 _NATIVE_MORE = (
-    Wanted("create and first exec, warm pool", 5, _ms("create_warm"), floor=_floor("walk", "enter")),
+    Wanted("create and first exec, warm pool", 5, _ms("create_warm"), floor=_floor("enter", "fsync")),
     Wanted(
         "create beside the fastest tool", 0.7, _to_fastest("create"), "times of it; needs others by --against", "times"
     ),

@@ -20,10 +20,12 @@ class Product:
     lacks: frozenset[str] = frozenset()
 
     def __init__(self, manager: Manager) -> None:
+        """The tree is captured here: no other tool reads it when it makes a sandbox."""
         self._manager = manager
+        self._base = manager.capture(TARGET)
 
     def create(self) -> str:
-        return self._manager.create(TARGET).id
+        return self._manager.create(base=self._base).id
 
     def exec(self, box: str, command: list[str]) -> bytes:
         done = self._manager.exec(box, command)

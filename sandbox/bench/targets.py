@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 from sandbox.bench.content import FILE_BYTES, Content, State, WrongContent, digest_of, same
-from sandbox.bench.product import WHO
+from sandbox.bench.product import TARGET, WHO
 from sandbox.bench.watch import Stopwatch
 from sandbox.manager import Manager
 from sandbox.targets.base import Base
@@ -23,12 +23,23 @@ STEPS = {
     "capture_first": "of a target that this home never saw: read, hashed and copied",
     "capture_again": "with nothing changed",
     "capture_changed": "with one file of it changed",
+    "create_anew": "as create, the target being looked at first, as `sandbox create` does each time",
     "propose": "each hundredth file written anew: sealed, rehearsed in the clean room, made a request; no checks",
     "review": "what a person reads before signing it",
     "promote": "the same change, signed by two, onto the real tree; no health check",
     "restore": "that promotion taken back",
 }
 SIGNERS = ("alice", "bob")
+
+
+def create(manager: Manager, watch: Stopwatch) -> None:
+    """A sandbox of what the target is now."""
+    with watch.timed(WHO, "create_anew"):
+        box = manager.create(TARGET)
+        done = box.exec(["true"])
+    box.destroy()
+    if done.exit_code != 0:
+        raise WrongContent(f"true gave {done.exit_code} in a new sandbox.")
 
 
 def promotion(manager: Manager, box: str, content: Content, keys: Path, watch: Stopwatch) -> None:

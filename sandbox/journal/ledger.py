@@ -138,14 +138,18 @@ class Ledger:
         """
         with self._lock:
             seq, told = self._told.get(kind, (0, {}))
-            for entry, subject, digest in self._read(
-                "SELECT seq, json_extract(text, '$.subject'), json_extract(text, '$.record') FROM"
-                " (SELECT seq, CAST(body AS TEXT) AS text FROM audit WHERE seq > ? AND instr(body, ?) > 0)"
+            newest = self._read("SELECT size FROM tree")[0][0]
+            if newest < seq:
+                seq, told = 0, {}  # an older copy of the journal was put back
+            for subject, digest in self._read(
+                "SELECT json_extract(text, '$.subject'), json_extract(text, '$.record') FROM"
+                " (SELECT seq, CAST(body AS TEXT) AS text FROM audit"
+                " WHERE seq > ? AND seq <= ? AND instr(body, ?) > 0)"
                 " WHERE json_extract(text, '$.kind') = ? ORDER BY seq",
-                (seq, f'"kind":"{kind}"'.encode(), kind),
+                (seq, newest, f'"kind":"{kind}"'.encode(), kind),
             ):
-                seq, told[subject] = entry, digest
-            self._told[kind] = (seq, told)
+                told[subject] = digest
+            self._told[kind] = (newest, told)
             rows = dict(self._read("SELECT id, body FROM records WHERE kind = ? ORDER BY age", (kind,)))
         found = {name: hashlib.sha256(body.encode()).hexdigest() for name, body in rows.items()}
         if wrong := {name for name in found.keys() | told.keys() if found.get(name, "") != told.get(name, "")}:

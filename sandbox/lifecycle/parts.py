@@ -131,10 +131,7 @@ def admit(ctx: Context, targets: Iterable[str], what: str, *, signed: bool) -> N
     or one that wants a signature which is not given."""
     from sandbox.lifecycle.signoff import policies
 
-    names = list(targets)
-    policies.refuse_unsigned_edits(ctx, names, what)
-    for name in names:
-        policy = policies.policy_of(ctx, ctx.target(name).spec)
+    for name, policy in policies.in_force(ctx, targets, what).items():
         if policy and policy.launcher == "signed" and not signed:
             ctx.ledger.note("launch.refused", actor=ctx.launcher, subject=name, what=what, says="not signed")
             raise Refused(f"{name}: its policy wants a launcher who signs.", "Give your SSH key with --key FILE.")

@@ -23,13 +23,14 @@ from sandbox.engines.base import (
     Placement,
     RestoreRequest,
 )
-from sandbox.errors import InputError
+from sandbox.errors import Conflict, InputError
 from sandbox.faults import reached
 from sandbox.governance import Part
 from sandbox.lifecycle import bounds, instants, parts
 from sandbox.lifecycle.capturing import Captured
 from sandbox.lifecycle.context import SANDBOX, SNAPSHOT, Context
 from sandbox.records import (
+    CaptureRecord,
     DestroyRecord,
     PlacedBase,
     RollbackRecord,
@@ -44,6 +45,29 @@ ALIVE = ("creating", "ready")
 
 _AT_ONCE = 4
 """Forks that start at a time; more gain nothing where cores are few, and wait for each other where they are many."""
+
+
+def recorded(captured: dict[str, Captured]) -> CaptureRecord:
+    """What was captured, as a value that a caller may keep."""
+    return CaptureRecord(bases=_placed(captured), captured_at=now())
+
+
+def recalled(ctx: Context, record: CaptureRecord) -> dict[str, Captured]:
+    """The bases of an earlier capture, if they are still those of their targets.
+
+    Raises NotFound where one is gone, Conflict where a target is not the same directory any more.
+    """
+    _ = ctx.owner.name
+    captured = {}
+    for placed in record.bases:
+        identity = ctx.target(placed.target).identify()
+        if identity != placed.identity:
+            raise Conflict(
+                f"The target {placed.target} is another directory than the one that was captured.",
+                "Capture it again.",
+            )
+        captured[placed.target] = Captured(ctx.bases.get(placed.base), identity)
+    return captured
 
 
 def place(names: Sequence[str]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from sandbox.records.changes import (
 )
 from sandbox.records.runs import Failure, PromotedTarget, PromotionRecord, RunRecord
 from sandbox.records.sandboxes import (
+    CaptureRecord,
     DestroyRecord,
     ExecRecord,
     ForkRecord,
@@ -28,6 +29,7 @@ from sandbox.records.sandboxes import (
 from sandbox.records.signoff import Decision, Request, RequestTarget, Vote, VoteView
 
 __all__ = [
+    "CaptureRecord",
     "ChangeView",
     "Counts",
     "Decision",

@@ -26,6 +26,14 @@ class PlacedBase(Record):
     """What the target really was when it was captured."""
 
 
+class CaptureRecord(Record):
+    """The state of targets at a moment: as many sandboxes as one likes start from it, and none of them waits for
+    another look at the targets. A promotion finds what changed there since, whenever the base is from."""
+
+    bases: tuple[PlacedBase, ...]
+    captured_at: datetime
+
+
 class SandboxRecord(Record):
     sandbox: str
     engine: str

@@ -11,6 +11,8 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 from sandbox.engines.native import overlay
@@ -62,13 +64,23 @@ def digest() -> str:
     """Names the toolchain by its package database, the parts of /etc that are copied, and what /usr holds."""
     sha = hashlib.sha256()
     for database in _PACKAGE_DATABASES:
-        if os.path.exists(database):
-            sha.update(Path(database).read_bytes())
+        with suppress(FileNotFoundError):
+            at = os.stat(database)
+            sha.update(_content(database, at.st_dev, at.st_ino, at.st_size, at.st_mtime_ns, at.st_ctime_ns))
     for name in sorted([*_usr_children(), *_etc_present()]):
         sha.update(name.encode("utf-8", "surrogateescape") + b"\0")
     for text in (_people("passwd"), _people("group"), *_OWN.values()):
         sha.update(text.encode("utf-8", "surrogateescape") + b"\0")
     return sha.hexdigest()
+
+
+@lru_cache(maxsize=len(_PACKAGE_DATABASES))
+def _content(path: str, *state: int) -> bytes:
+    """The digest of a file of megabytes that is asked about several times for each sandbox. Package managers put a new
+    file in its place; one that is written in place within a tick of the clock and keeps its size may be missed, and
+    then an image of the same tools is used on."""
+    del state
+    return hashlib.sha256(Path(path).read_bytes()).digest()
 
 
 def layers(skeleton: Path) -> list[Path]:

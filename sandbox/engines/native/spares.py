@@ -26,6 +26,8 @@ from sandbox.spec import Limits
 
 _MOST = 2
 """How many wait: what follows upon a start is mostly one more, a rollback or a fork, seldom two within milliseconds."""
+_LATER_S = 0.03
+"""How long after a start the next is made where one waits still: the first command of what has started goes first."""
 PREFIX = "kept-"
 
 
@@ -95,6 +97,8 @@ class Spares:
         self._nursery = Nursery()
         self._lock = threading.Lock()
         self._waiting: list[Spare] = []
+        self._later: threading.Timer | None = None
+        self._closed = False
         self._end = weakref.finalize(self, _end_all, self._waiting)
 
     def take(self, bounds: Limits, config: Callable[[str, Limits], dict[str, Any]]) -> Spare:
@@ -109,14 +113,32 @@ class Spares:
             _end(found)
 
     def refill(self, bounds: Limits, config: Callable[[str, Limits], dict[str, Any]]) -> None:
-        """Have as many made as shall wait, by others, while the caller goes on."""
+        """Have as many made as shall wait, by others, while the caller goes on: soon, or at once where none is left."""
         with self._lock:
-            while len(self._waiting) < _MOST:
-                self._waiting.append(self._make(bounds, config))
+            if not self._waiting:
+                self._fill(bounds, config)
+            elif self._later is None:
+                self._later = threading.Timer(_LATER_S, self._fill_later, (bounds, config))
+                self._later.daemon = True
+                self._later.start()
+
+    def _fill_later(self, bounds: Limits, config: Callable[[str, Limits], dict[str, Any]]) -> None:
+        with self._lock:
+            self._later = None
+            if not self._closed:
+                with suppress(OSError):  # whoever takes one finds none, and makes one
+                    self._fill(bounds, config)
+
+    def _fill(self, bounds: Limits, config: Callable[[str, Limits], dict[str, Any]]) -> None:
+        while len(self._waiting) < _MOST:
+            self._waiting.append(self._make(bounds, config))
 
     def close(self) -> bool:
         """End all that wait; whether there were any."""
         with self._lock:
+            self._closed = True
+            if self._later is not None:
+                self._later.cancel()
             had_any = bool(self._waiting)
             _end_all(self._waiting)
         self._nursery.close()

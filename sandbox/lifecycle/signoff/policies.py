@@ -108,13 +108,17 @@ def policies_of(ctx: Context, stored: StoredChange) -> list[PolicySpec]:
     return list({policy_digest(policy): policy for policy in found if policy}.values())
 
 
-def refuse_unsigned_edits(ctx: Context, targets: Iterable[str], what: str) -> None:
-    """Raise Refused where a target's policy is not the one in force (C9)."""
+def in_force(ctx: Context, targets: Iterable[str], what: str) -> dict[str, PolicySpec | None]:
+    """The policy of each target, None where there is none. Raises Refused where it is not the one in force (C9)."""
+    found = {}
     for name in targets:
-        if says := standing(ctx, ctx.target(name).spec).says:
+        stands = standing(ctx, ctx.target(name).spec)
+        found[name] = stands.policy
+        if says := stands.says:
             ctx.ledger.note("policy.refused", actor=ctx.launcher, subject=name, what=what, says=says)
             says, _, cure = says.partition(". ")
             raise Refused(f"{name}: {says.rstrip('.')}.", cure)
+    return found
 
 
 def accept(ctx: Context, spec: TargetSpec) -> None:

@@ -12,7 +12,7 @@ from sandbox.clock import fresh_id, now
 from sandbox.errors import Conflict, InputError, Refused
 from sandbox.lifecycle.context import CHANGE, VOTE, Context
 from sandbox.lifecycle.signoff import signing, testimony
-from sandbox.lifecycle.signoff.policies import policies_of, refuse_unsigned_edits
+from sandbox.lifecycle.signoff.policies import in_force, policies_of
 from sandbox.lifecycle.signoff.requests import load_request
 from sandbox.records import StoredChange, Vote, VoteView
 
@@ -109,7 +109,7 @@ def _refuse_at_once(ctx: Context, stored: StoredChange, person: str, decision: s
             )
         )
     if stored.kind == "files" and decision == "approve":
-        refuse_unsigned_edits(ctx, [delta.name for delta in stored.targets], decision)
+        in_force(ctx, [delta.name for delta in stored.targets], decision)
 
 
 def same_digest(stored: StoredChange, short: str) -> None:
