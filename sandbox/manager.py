@@ -132,7 +132,7 @@ class Manager(Sandboxes, Runs, Changes, Upkeep):
         names = (*([target] if target else []), *targets)
         if not names:
             raise InputError("A capture needs targets.", "Name at least one.")
-        return lifecycle.sessions.recorded(lifecycle.sessions.capture(self.context, names))
+        return lifecycle.capturing.recorded(lifecycle.capturing.capture(self.context, names))
 
     def create(
         self,
@@ -158,7 +158,7 @@ class Manager(Sandboxes, Runs, Changes, Upkeep):
             raise InputError("A sandbox needs targets, or a change.", "Give --target NAME, or --change CHANGE.")
         captured = lifecycle.quarantine.captured(self.context, change) if change else None
         if base:
-            captured = lifecycle.sessions.recalled(self.context, base)
+            captured = lifecycle.capturing.recalled(self.context, base)
         names = names or tuple(captured or ())
         launch = lifecycle.parts.opening(self.context, names, limits or Limits(), network, env or {}, path_of(key))
         captured = captured or lifecycle.capturing.capture(self.context, names)

@@ -10,7 +10,9 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from sandbox.errors import InputError
+from sandbox.clock import now
+from sandbox.errors import Conflict, InputError
+from sandbox.records import CaptureRecord, PlacedBase
 from sandbox.spec import TargetSpec
 from sandbox.trees.bases import OnProgress, StoredBase
 from sandbox.trees.patterns import Patterns
@@ -18,6 +20,7 @@ from sandbox.trees.patterns import Patterns
 if TYPE_CHECKING:
     from sandbox.lifecycle.context import Context
 
+WORKSPACE = "/workspace"
 OnCapture = Callable[[str, int, int], None]
 """Called with a target's name, the entries and the bytes captured so far."""
 
@@ -45,6 +48,45 @@ def capture(ctx: Context, targets: Sequence[str], on_capture: OnCapture | None =
         captured[name] = Captured(base, identity)
         ctx.ledger.note("base.captured", actor=ctx.launcher, subject=name, base=base.fingerprint, identity=identity)
     return captured
+
+
+def recorded(captured: dict[str, Captured]) -> CaptureRecord:
+    """What was captured, as a value that a caller may keep."""
+    return CaptureRecord(bases=placed(captured), captured_at=now())
+
+
+def recalled(ctx: Context, record: CaptureRecord) -> dict[str, Captured]:
+    """The bases of an earlier capture, if they are still those of their targets.
+
+    Raises NotFound where one is gone, Conflict where a target is not the same directory any more.
+    """
+    _ = ctx.owner.name
+    captured = {}
+    for base in record.bases:
+        identity = ctx.target(base.target).identify()
+        if identity != base.identity:
+            raise Conflict(
+                f"The target {base.target} is another directory than the one that was captured.",
+                "Capture it again.",
+            )
+        captured[base.target] = Captured(ctx.bases.get(base.base), identity)
+    return captured
+
+
+def place(names: Sequence[str]) -> dict[str, str]:
+    """Where each target's tree appears in a sandbox."""
+    if len(names) == 1:
+        return {names[0]: WORKSPACE}
+    return {name: f"{WORKSPACE}/{name}" for name in names}
+
+
+def placed(captured: dict[str, Captured]) -> tuple[PlacedBase, ...]:
+    """The bases of a sandbox that is made of them."""
+    paths = place(list(captured))
+    return tuple(
+        PlacedBase(target=name, base=base.fingerprint, path=paths[name], identity=identity)
+        for name, (base, identity) in captured.items()
+    )
 
 
 def _check_apart(specs: Sequence[TargetSpec]) -> None:

@@ -23,66 +23,25 @@ from sandbox.engines.base import (
     Placement,
     RestoreRequest,
 )
-from sandbox.errors import Conflict, InputError
+from sandbox.errors import InputError
 from sandbox.faults import reached
 from sandbox.governance import Part
 from sandbox.lifecycle import bounds, instants, parts
-from sandbox.lifecycle.capturing import Captured
+from sandbox.lifecycle.capturing import Captured, placed
 from sandbox.lifecycle.context import SANDBOX, SNAPSHOT, Context
 from sandbox.records import (
-    CaptureRecord,
     DestroyRecord,
-    PlacedBase,
     RollbackRecord,
     SandboxRecord,
     SnapshotRecord,
 )
 from sandbox.spec import Limits, Network
 
-WORKSPACE = "/workspace"
 ALIVE = ("creating", "ready")
 """Statuses of sandboxes that are not destroyed, nor about to be."""
 
 _AT_ONCE = 4
 """Forks that start at a time; more gain nothing where cores are few, and wait for each other where they are many."""
-
-
-def recorded(captured: dict[str, Captured]) -> CaptureRecord:
-    """What was captured, as a value that a caller may keep."""
-    return CaptureRecord(bases=_placed(captured), captured_at=now())
-
-
-def recalled(ctx: Context, record: CaptureRecord) -> dict[str, Captured]:
-    """The bases of an earlier capture, if they are still those of their targets.
-
-    Raises NotFound where one is gone, Conflict where a target is not the same directory any more.
-    """
-    _ = ctx.owner.name
-    captured = {}
-    for placed in record.bases:
-        identity = ctx.target(placed.target).identify()
-        if identity != placed.identity:
-            raise Conflict(
-                f"The target {placed.target} is another directory than the one that was captured.",
-                "Capture it again.",
-            )
-        captured[placed.target] = Captured(ctx.bases.get(placed.base), identity)
-    return captured
-
-
-def place(names: Sequence[str]) -> dict[str, str]:
-    """Where each target's tree appears in a sandbox."""
-    if len(names) == 1:
-        return {names[0]: WORKSPACE}
-    return {name: f"{WORKSPACE}/{name}" for name in names}
-
-
-def _placed(captured: dict[str, Captured]) -> tuple[PlacedBase, ...]:
-    paths = place(list(captured))
-    return tuple(
-        PlacedBase(target=name, base=base.fingerprint, path=paths[name], identity=identity)
-        for name, (base, identity) in captured.items()
-    )
 
 
 def create(
@@ -108,7 +67,7 @@ def create(
         image=image,
         # Asked before anything is recorded: where no engine answers there is nothing to clean up later.
         image_digest=engine.image_digest(image),
-        bases=_placed(captured),
+        bases=placed(captured),
         limits=limits,
         network=network,
         env=env or {},
