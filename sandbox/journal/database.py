@@ -43,6 +43,18 @@ INSERT INTO layout VALUES (1);
 INSERT INTO tree VALUES (1, 0, x'', x'', '');
 """
 
+_INDEX = """
+CREATE INDEX IF NOT EXISTS records_state ON records (
+    kind,
+    json_extract(body, '$.status'),
+    json_extract(body, '$.sandbox'),
+    json_extract(body, '$.head'),
+    json_extract(body, '$.forked_from')
+);
+"""
+"""What is asked of records at every step, so that what was done long ago costs nothing. A journal without it is as
+good, only slower: it is added when one is opened."""
+
 
 def connect(path: Path, busy_s: float) -> sqlite3.Connection:
     """Open the database at `path`, making it (0600) where there is none.
@@ -157,6 +169,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
         connection.executescript(f"BEGIN IMMEDIATE; {_LAYOUT} COMMIT;")
     _check_layout(connection, path)
+    connection.execute(_INDEX)
 
 
 def _check_layout(connection: sqlite3.Connection, path: Path) -> None:

@@ -8,8 +8,8 @@ from sandbox.records import PromotionRecord, SandboxRecord, SnapshotRecord
 
 def sandboxes(ctx: Context) -> tuple[SandboxRecord, ...]:
     """Those that have not been destroyed, oldest first."""
-    found = ctx.ledger.find(SANDBOX, SandboxRecord)
-    return tuple(record.unsalted() for record in found if record.status != "destroyed")
+    found = ctx.ledger.find(SANDBOX, SandboxRecord, status=("creating", "ready", "destroying"))
+    return tuple(record.unsalted() for record in found)
 
 
 def snapshots(ctx: Context, sandbox: str) -> tuple[SnapshotRecord, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -174,6 +174,9 @@ def rollback(ctx: Context, sandbox: str, snapshot: str, key: Path | None = None)
         actor=ctx.launcher,
         snapshot=snapshot,
     )
+    left = [head for head in _kept(ctx, {record.head} - {snapshot}) if head.sandbox != sandbox]
+    if left:  # what it stood on until now was another's
+        _discard_unreachable(ctx, left)
     return RollbackRecord(sandbox=sandbox, snapshot=snapshot, seconds=round(time.monotonic() - started, 6))
 
 
@@ -256,33 +259,42 @@ def destroy(ctx: Context, sandbox: str) -> DestroyRecord:
     else:
         ended = None
     ctx.sat.pop(sandbox, None)  # a manager may live for thousands of sandboxes
-    discard_unreachable(ctx, record.engine, ended)
+    own = ctx.ledger.find(SNAPSHOT, SnapshotRecord, sandbox=sandbox, status="kept")
+    others = {record.head, record.forked_from} | {taken.parent for taken in own}
+    _discard_unreachable(ctx, [*own, *_kept(ctx, others - {taken.snapshot for taken in own})], ended)
     return DestroyRecord(sandbox=sandbox, seconds=round(time.monotonic() - started, 6))
 
 
-def discard_unreachable(ctx: Context, engine: str, ended: SandboxRecord | None = None) -> None:
-    """Discard every snapshot that no living sandbox made or came from.
+def discard_unreachable(ctx: Context, engine: str) -> None:
+    """Discard every snapshot of an engine that no living sandbox made or came from."""
+    kept = ctx.ledger.find(SNAPSHOT, SnapshotRecord, status="kept")
+    _discard_unreachable(ctx, [taken for taken in kept if ctx.sandbox(taken.sandbox).engine == engine])
+
+
+def _kept(ctx: Context, names: Iterable[str | None]) -> list[SnapshotRecord]:
+    """The records of these snapshots, as far as there are any and they were not discarded."""
+    found = [ctx.ledger.get(SNAPSHOT, name, SnapshotRecord) for name in names if name is not None]
+    return [taken for taken in found if taken.status == "kept"]
+
+
+def _discard_unreachable(ctx: Context, asked: Sequence[SnapshotRecord], ended: SandboxRecord | None = None) -> None:
+    """Discard those of the snapshots that no living sandbox made or came from.
 
     `ended` is the record of a sandbox that went before them, stored in the same step.
     """
-    discarded = []
-    living = {
-        record.sandbox: record for status in ALIVE for record in ctx.ledger.find(SANDBOX, SandboxRecord, status=status)
-    }
-    kept = {ref for record in living.values() for ref in (record.head, record.forked_from) if ref}
-    for taken in ctx.ledger.find(SNAPSHOT, SnapshotRecord, status="kept"):
-        if taken.sandbox in living or taken.snapshot in kept:
-            continue
-        if ctx.sandbox(taken.sandbox).engine == engine:
-            ctx.engine(engine).discard(taken.snapshot)
-            reached("engine.discarded")
-            discarded.append(taken)
-    if ended is None and not discarded:
+    made = {taken.sandbox for taken in asked}
+    living = {name for name in made if ctx.sandbox(name).status in ALIVE}
+    needed = ctx.ledger.values(SANDBOX, SandboxRecord, ("head", "forked_from"), status=ALIVE)
+    doomed = [taken for taken in asked if taken.sandbox not in living and taken.snapshot not in needed]
+    for taken in doomed:
+        ctx.engine_of(ctx.sandbox(taken.sandbox)).discard(taken.snapshot)
+        reached("engine.discarded")
+    if ended is None and not doomed:
         return
     with ctx.ledger.together():
         if ended is not None:
             ctx.ledger.put(SANDBOX, ended.sandbox, ended, event="sandbox.destroyed", actor=ctx.launcher)
-        for taken in discarded:
+        for taken in doomed:
             gone = taken.model_copy(update={"status": "discarded"})
             ctx.ledger.put(SNAPSHOT, taken.snapshot, gone, event="snapshot.discarded", actor=ctx.launcher)
 

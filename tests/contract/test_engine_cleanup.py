@@ -112,6 +112,7 @@ def test_destroy_of_a_busy_sandbox_ends_its_commands(boxes: Boxes, engine: Engin
 
 
 def test_a_create_that_fails_leaves_nothing(boxes: Boxes, engine: Engine, home: Path) -> None:
+    engine.close()  # what others left to be removed is gone
     files, seen = host.files_below(home), host.traces(home.name)
     tree = boxes.tree()
     gone = BrokenTree("0" * 64, tree.root.parent / "vanished")
@@ -125,6 +126,7 @@ def test_a_create_that_fails_leaves_nothing(boxes: Boxes, engine: Engine, home: 
         assert host.traces(sandbox) == []
         with pytest.raises(NotFound):
             engine.exec(ExecRequest(sandbox, ("true",)))
+    engine.close()
     assert host.traces(home.name) == seen
     assert host.files_below(home) == files
 
@@ -159,6 +161,7 @@ def test_a_create_whose_process_was_killed_is_swept(
     place: tuple[str, str], boxes: Boxes, engine: Engine, home: Path
 ) -> None:
     """A process that dies at any moment of `create` leaves what `sweep` and `destroy` can find."""
+    engine.close()  # what others left to be removed is gone
     files, seen = host.files_below(home), host.traces(home.name)
     for delay in ("0.05", "0.2", "0.5"):
         sandbox = fresh_id("sbx")
@@ -173,6 +176,7 @@ engine.create(CreateRequest({sandbox!r}, {boxes.image!r},
         engine.sweep()
         engine.destroy(sandbox)
         sweep_until_gone(engine, sandbox)
+    engine.close()
     assert host.traces(home.name) == seen
     assert host.files_below(home) == files
 

@@ -75,18 +75,6 @@ def test_a_missing_record_is_not_found(ledger: Ledger) -> None:
     assert list(ledger.entries()) == []
 
 
-def test_find_is_oldest_first_and_by_field(ledger: Ledger) -> None:
-    for name, sandbox in (("snap_c", "sbx_1"), ("snap_a", "sbx_2"), ("snap_b", "sbx_1")):
-        ledger.put("snapshot", name, snapshot(name, sandbox), event="snapshot.taken")
-    ledger.put("snapshot", "snap_c", snapshot("snap_c"), event="snapshot.taken")
-    ledger.put("other", "snap_x", snapshot("snap_x"), event="snapshot.taken")
-    assert [s.id for s in ledger.find("snapshot", SnapshotRecord)] == ["snap_c", "snap_a", "snap_b"]
-    assert [s.id for s in ledger.find("snapshot", SnapshotRecord, sandbox="sbx_1")] == ["snap_c", "snap_b"]
-    assert ledger.find("snapshot", SnapshotRecord, sandbox="sbx_1' OR '1") == []
-    with pytest.raises(ValueError, match="no field colour"):
-        ledger.find("snapshot", SnapshotRecord, colour="red")
-
-
 def test_every_step_is_an_entry_in_order(ledger: Ledger) -> None:
     ledger.put("done", "a", DONE, event="made", actor="alice", size=3)
     ledger.swap("done", "a", DONE, LATER, event="swapped")

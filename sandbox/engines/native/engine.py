@@ -74,7 +74,7 @@ class NativeEngine:
         self._containers = Containers(self._store, home_id)
         self._images = ImageStore(self._store)
         self._snapshots = Snapshots(self._store)
-        self._backlog = removal.Backlog()
+        self._backlog = removal.Backlog(self._freed)
         self._warm = WarmPool(Nursery(self._store, self._create, self._remove), warm)
 
     def doctor(self) -> list[Finding]:
@@ -194,8 +194,9 @@ class NativeEngine:
     def discard(self, snapshot: str) -> None:
         """See Engine."""
         with self._store.locked():
-            free = self._store.free_layers() if self._store.drop_snapshot(snapshot) else []
-        self._backlog.take(free)
+            dropped = self._store.drop_snapshot(snapshot)
+        if dropped:
+            self._backlog.take()
 
     def changes(self, request: ChangesRequest) -> Generator[Candidate, None, None]:
         """See Engine."""
@@ -285,9 +286,7 @@ class NativeEngine:
                     self._store.put_sandbox(state)
                 self._store.put_sandbox(self._containers.start(state))
             aside = removal.set_aside(Path(before.upper))
-            with self._store.locked():
-                free = self._store.free_layers()
-            self._backlog.take([*([aside] if aside else []), *free])
+            self._backlog.take([aside] if aside else [])
 
     def _prepared(self, sandbox: str, origin: Origin) -> SandboxState:
         """Record a sandbox that is about to start, so that nothing it stands on is freed meanwhile."""
@@ -311,6 +310,13 @@ class NativeEngine:
     def _remove(self, sandbox: str) -> None:
         """Remove a sandbox that is held, whatever there is of it."""
         self._backlog.take(sweeping.remove(self._store, self._containers, sandbox))
+
+    def _freed(self) -> list[Path]:
+        """Set aside the layers that nothing stands on any more."""
+        with self._store.locked():
+            free = self._store.free_layers()
+            self._containers.tidy()
+        return free
 
     @contextmanager
     def _root(self, state: SandboxState) -> Iterator[int]:

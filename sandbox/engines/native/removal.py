@@ -9,14 +9,12 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from sandbox.trees.removal import remove_tree
 
-_AT_ONCE = 200
-"""Entries whose removal nobody notices; more of them would make a destroy as slow as what was done in the sandbox."""
 GONE = ".gone-"
 """Starts the name of everything that is on its way out."""
 
@@ -39,22 +37,25 @@ def set_aside(path: Path) -> Path | None:
 
 
 class Backlog:
-    """Finishes what was set aside, in a thread of its own that lives as long as there is something to do.
+    """Removes what is of no use any more, in a thread of its own that lives as long as there is something to do.
 
     The interpreter waits for it when it ends; what a killed one leaves is a sweep's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, find: Callable[[], list[Path]]) -> None:
+        """`find` sets aside what nothing stands on any more."""
+        self._find = find
         self._lock = threading.Lock()
         self._doomed: list[Path] = []
+        self._asked = False
         self._thread: threading.Thread | None = None
 
-    def take(self, doomed: Iterable[Path]) -> None:
-        """Remove these: what is small at once, the rest soon."""
-        rest = [path for path in doomed if not remove_tree(path, _AT_ONCE)]
+    def take(self, doomed: Iterable[Path] = ()) -> None:
+        """Remove these soon, and whatever is found then."""
         with self._lock:
-            self._doomed += rest
-            if self._doomed and self._thread is None:
+            self._doomed += doomed
+            self._asked = True
+            if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="removal")
                 self._thread.start()
 
@@ -68,9 +69,14 @@ class Backlog:
     def _work(self) -> None:
         while True:
             with self._lock:
-                if not self._doomed:
+                asked, self._asked = self._asked, False
+                doomed, self._doomed = self._doomed, []
+                if not asked and not doomed:
                     self._thread = None
                     return
-                path = self._doomed.pop()
-            with suppress(OSError):  # it stays set aside, and the next sweep says why it can't go
-                remove_tree(path)
+            if asked:
+                with suppress(OSError):  # the next sweep asks again, and says what is wrong
+                    doomed += self._find()
+            for path in doomed:
+                with suppress(OSError):  # it stays set aside, and a sweep says why it can't go
+                    remove_tree(path)

@@ -18,15 +18,13 @@ from sandbox.trees.removal import remove_tree
 
 
 def remove(store: Store, containers: Containers, sandbox: str) -> list[Path]:
-    """Remove a sandbox that the caller holds, whatever there is of it; the rubbish that is left to remove."""
+    """End a sandbox that the caller holds, whatever there is of it; what is left to remove. The layers that it stood on
+    alone are free then, and the caller sees to them."""
     with suppress(NotFound):  # its making may have ended before anything ran
         containers.end(store.sandbox(sandbox))
     with store.locked():
         aside = removal.set_aside(store.sandboxes / sandbox)
-        rubbish = [aside] if aside is not None else []
-        rubbish += store.free_layers()
-        containers.tidy()
-    return rubbish
+    return [aside] if aside is not None else []
 
 
 def sweep(store: Store, containers: Containers, images: ImageStore) -> list[str]:
@@ -55,7 +53,10 @@ def _sweep_sandbox(store: Store, containers: Containers, sandbox: str) -> list[s
     try:
         with store.holding(sandbox, wait=False):
             if is_idle(sandbox) or not store.recorded(sandbox) or not store.sandbox(sandbox).ready:
-                for path in remove(store, containers, sandbox):
+                rubbish = remove(store, containers, sandbox)
+                with store.locked():
+                    rubbish += store.free_layers()
+                for path in rubbish:
                     remove_tree(path)
                 return [f"half-made sandbox {sandbox}"]
             containers.group(store.sandbox(sandbox)).thaw()

@@ -32,6 +32,7 @@ engine = NativeEngine(Path(root), home_id=home_id)
 engine.create(CreateRequest("sbx_1", "host", (), Limits()))
 assert engine._containers._spares._waiting
 engine.destroy("sbx_1")
+engine._backlog.wait()
 os.kill(os.getpid(), signal.SIGKILL)
 """
 

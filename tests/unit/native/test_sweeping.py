@@ -75,6 +75,7 @@ def test_nothing_is_left_of_a_killed_create_after_a_sweep(
     monkeypatch.setenv("SANDBOX_RUNTIME", way)
     root = home / "engines" / "native"
     boxes.create()  # a healthy one beside it
+    engine.close()  # what others left to be removed is gone
     healthy, files = engine.instances(), host.files_below(home)
     for step in STEPS[way]:
         sandbox = fresh_id("sbx")
