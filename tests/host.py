@@ -27,6 +27,13 @@ def processes(marker: str) -> list[int]:
     return found
 
 
+def running(marker: str) -> int:
+    """One of them, as soon as there is one: one that is just becoming another program has no command line."""
+    found: list[int] = []
+    wait_until(lambda: bool(found.extend(processes(marker)) or found), f"{marker} runs")
+    return found[0]
+
+
 def init_of(pid: int) -> int:
     """The first process of the container that `pid` runs in."""
     for other in _pids():
@@ -43,6 +50,11 @@ def kill(pid: int) -> None:
 def traces(*words: str) -> list[str]:
     """One line for each mount, cgroup, process, container, image, volume and network that mentions a word."""
     return [line for line in _everything() if any(word in line for word in words)]
+
+
+def assert_gone(*words: str) -> None:
+    """Nothing that mentions one of the words is left, or soon: the kernel takes a while to clear away what ended."""
+    wait_until(lambda: traces(*words) == [], f"nothing is left of {', '.join(words)}")
 
 
 def traces_here(*words: str) -> list[str]:

@@ -277,7 +277,10 @@ class Engine(Protocol):
         """The sandbox's root as this host sees it, for file events; None where it can't be seen."""
 
     def destroy(self, sandbox: str) -> None:
-        """End the sandbox and leave nothing of it. An unknown id is ignored, so it can be repeated."""
+        """End the sandbox and leave nothing of it. An unknown id is ignored, so it can be repeated.
+
+        Nothing of it runs when this returns; what takes long to be cleared away is gone when the engine is closed.
+        """
 
     def instances(self) -> list[Instance]:
         """Every sandbox of this home, dead ones too."""

@@ -65,7 +65,7 @@ def test_destroy_leaves_nothing(boxes: Boxes, engine: Engine, home: Path) -> Non
     engine.destroy(box.id)
     for snapshot in snapshots:
         engine.discard(snapshot)
-    assert host.traces(*names) == []
+    host.assert_gone(*names)
     engine.close()
     assert host.traces(home.name) == seen
     assert host.files_below(home) == files
@@ -83,7 +83,7 @@ def test_destroy_before_or_after_discard_and_twice(boxes: Boxes, engine: Engine,
     engine.destroy(box.id)
     engine.destroy(box.id)
     engine.discard(snapshot)
-    assert host.traces(box.id, snapshot) == []
+    host.assert_gone(box.id, snapshot)
     engine.close()
     assert host.files_below(home) == files
     with pytest.raises(NotFound):
@@ -108,7 +108,20 @@ def test_destroy_of_a_busy_sandbox_ends_its_commands(boxes: Boxes, engine: Engin
     thread.join(30)
     assert len(ended) == 1
     assert host.processes(marker) == []
-    assert host.traces(box.id) == []
+    host.assert_gone(box.id)
+
+
+@pytest.mark.every_image
+def test_nothing_that_ran_in_a_sandbox_runs_once_it_was_rolled_back_or_destroyed(boxes: Boxes, engine: Engine) -> None:
+    box = boxes.create()
+    snapshot = box.snapshot()
+    marker = f"busy-{box.id}"
+    busy = f"for _ in 1 2 3 4 5 6 7 8; do (while :; do :; done; : {marker}) >/dev/null 2>&1 </dev/null & done"
+    for end in (lambda: box.rollback(snapshot), lambda: engine.destroy(box.id)):
+        box.out(busy)
+        assert len(host.processes(marker)) >= 8
+        end()
+        assert host.processes(marker) == []
 
 
 def test_a_create_that_fails_leaves_nothing(boxes: Boxes, engine: Engine, home: Path) -> None:
@@ -123,7 +136,7 @@ def test_a_create_that_fails_leaves_nothing(boxes: Boxes, engine: Engine, home: 
         sandbox = fresh_id("sbx")
         with pytest.raises(error):  # type: ignore[arg-type]
             engine.create(CreateRequest(sandbox, image, (placement,), LIMITS))
-        assert host.traces(sandbox) == []
+        host.assert_gone(sandbox)
         with pytest.raises(NotFound):
             engine.exec(ExecRequest(sandbox, ("true",)))
     engine.close()

@@ -219,14 +219,14 @@ def test_a_container_killed_from_outside_is_an_error_that_says_so(boxes: Boxes, 
     box = boxes.create()
     marker = f"inside-{box.id}"
     box.out(f"sh -c 'sleep 300; : {marker}' >/dev/null 2>&1 </dev/null &")
-    host.kill(host.init_of(host.processes(marker)[0]))
+    host.kill(host.init_of(host.running(marker)))
     host.wait_until(lambda: host.processes(marker) == [], "the container's processes are gone")
     with pytest.raises(SandboxDied) as died:
         box.sh("echo alive")
     assert box.id in died.value.says
     assert [instance.alive for instance in engine.instances() if instance.sandbox == box.id] == [False]
     engine.destroy(box.id)
-    assert host.traces(box.id) == []
+    host.assert_gone(box.id)
 
 
 def test_a_container_that_dies_under_a_running_command_is_an_error_too(boxes: Boxes) -> None:
@@ -243,7 +243,7 @@ def test_a_container_that_dies_under_a_running_command_is_an_error_too(boxes: Bo
     thread = threading.Thread(target=work)
     thread.start()
     host.wait_until(lambda: host.processes(marker) != [], "the command runs")
-    host.kill(host.init_of(host.processes(marker)[0]))
+    host.kill(host.init_of(host.running(marker)))
     thread.join(30)
     assert not thread.is_alive()
     assert [type(error) for error in caught] == [SandboxDied]
@@ -254,7 +254,7 @@ def test_a_dead_sandbox_comes_back_by_a_rollback(boxes: Boxes) -> None:
     snapshot = box.snapshot()
     marker = f"inside-{box.id}"
     box.out(f"echo changed > README; sh -c 'sleep 300; : {marker}' >/dev/null 2>&1 </dev/null &")
-    host.kill(host.init_of(host.processes(marker)[0]))
+    host.kill(host.init_of(host.running(marker)))
     host.wait_until(lambda: host.processes(marker) == [], "the container's processes are gone")
     box.rollback(snapshot)
     assert box.out("cat README") == b"one\ntwo\n"

@@ -16,7 +16,7 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -27,6 +27,7 @@ _BESIDE = MOUNT / "unified"
 """Where version 2 is on machines whose controllers are in version 1."""
 PARENT = "sandbox"
 NEEDED = ("memory", "pids", "cpu")
+_PF_EXITING = 0x4
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.0002, 0.005
 _REAPED_WITHIN_S = 2.0
 _FREEZE_WITHIN_S = 20.0
@@ -141,16 +142,28 @@ class Group:
                 found += [int(pid) for pid in Path(directory, "cgroup.procs").read_text().split()]
         return found
 
-    def strike(self) -> None:
-        """Kill every process in it and below it, without waiting for their ends; version 2 only."""
+    def strike(self, first: int) -> None:
+        """Kill every process in it and below it; returns when nothing of them runs any more; version 2 only.
+
+        `first` is the first process of its PID namespace. The kernel lets that one end after all others have, and it
+        may take a while: with it go the mounts, and what they have in memory.
+        """
         with suppress(FileNotFoundError):
             self._tell("cgroup.kill", "1")
+        self._wait_until_none(lambda: [pid for pid in self.pids() if pid != first or start_time(pid) is not None])
+
+    def runs(self) -> bool:
+        """Whether anything in it, or below it, is not at its end."""
+        return any(start_time(pid) is not None for pid in self.pids())
 
     def kill(self) -> None:
         """Kill every process in it and below it; returns when none is left."""
+        self._wait_until_none(self._kill_once)
+
+    def _wait_until_none(self, left: Callable[[], list[int]]) -> None:
         deadline = time.monotonic() + _KILL_WITHIN_S
         pause_s = _SHORTEST_PAUSE_S
-        while pids := self._kill_once():
+        while pids := left():
             if time.monotonic() > deadline:
                 raise EngineError(f"{len(pids)} processes of {self.path} survive SIGKILL (stuck in the kernel?).")
             time.sleep(pause_s)
@@ -239,6 +252,17 @@ class Group:
         for root in _hierarchies():
             for directory, _, _ in os.walk(root / self.path.lstrip("/"), topdown=False):
                 _remove_patiently(directory)
+
+
+def start_time(pid: int) -> str | None:
+    """When a process started, in the kernel's ticks; None where it is gone or going."""
+    try:
+        fields = read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    except OSError:
+        return None
+    if fields[0] in ("Z", "X") or int(fields[6]) & _PF_EXITING:
+        return None
+    return fields[19]
 
 
 def _remove_patiently(directory: str) -> None:

@@ -12,8 +12,7 @@ import shutil
 import stat
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,8 +24,6 @@ from sandbox.engines.native.store import SandboxState, Store
 from sandbox.engines.native.ways_in import ThroughKeeper, ThroughRuntime
 from sandbox.errors import EngineUnavailable
 from sandbox.spec import Limits
-
-_PF_EXITING = 0x4
 
 
 class _Layers(NamedTuple):
@@ -96,7 +93,7 @@ class Containers:
         config = self._config(path, state.origin.limits, str(layers.files / "rootfs"))
         begin = self._begin_kept if state.runtime == keepers.NAME else self._begin_by_runtime
         pid = begin(state, layers, config)
-        return state.model_copy(update={"pid": pid, "started": _start_time(pid) or "", "ready": True})
+        return state.model_copy(update={"pid": pid, "started": cgroups.start_time(pid) or "", "ready": True})
 
     def _begin_by_runtime(self, state: SandboxState, layers: _Layers, config: dict[str, Any]) -> int:
         (layers.files / "config.json").write_text(json.dumps(config), encoding="utf-8")
@@ -134,17 +131,14 @@ class Containers:
     def _config(self, group: str, bounds: Limits, root: str = "") -> dict[str, Any]:
         return bundle.config(root, init_binary(), group, bounds, swap_is_counted=cgroups.swap_is_counted())
 
-    @contextmanager
-    def ending(self, state: SandboxState) -> Iterator[None]:
-        """Kill the container at once; what takes a while of its end goes on meanwhile and is over afterwards."""
-        if state.runtime == keepers.NAME:
-            self.group(state).strike()
-        else:
-            self.end(state)
-        try:
-            yield
-        finally:
-            self.end(state)
+    def stop(self, state: SandboxState) -> Callable[[], None]:
+        """Kill the container with all that runs in it. Nothing of it runs when this returns; what is left is to be
+        cleared away by what it gives, which waits for the kernel to let go of the sandbox's files."""
+        if state.runtime == keepers.NAME and state.ready:
+            self.group(state).strike(state.pid)
+            return lambda: self.end(state)
+        self.end(state)
+        return nothing
 
     def end(self, state: SandboxState) -> None:
         """Kill the container with all that runs in it, and leave nothing of it but its files."""
@@ -152,6 +146,7 @@ class Containers:
             never_started = self._taken.pop(state.container, None)
         if never_started is not None:
             never_started.hang_up()
+            never_started.gone()
             never_started.let_go()
         group = self.group(state)
         group.kill()
@@ -170,7 +165,7 @@ class Containers:
 
     def alive(self, state: SandboxState) -> bool:
         """Whether its PID 1 lives: not only a process of that number, and not one about to end."""
-        return state.pid > 0 and _start_time(state.pid) == state.started
+        return state.pid > 0 and cgroups.start_time(state.pid) == state.started
 
     def alive_after(self, state: SandboxState, seconds: float) -> bool:
         """Whether it lives through the next seconds."""
@@ -208,8 +203,8 @@ class Containers:
         return sorted(found - known)
 
     def end_stray(self, container: str) -> bool:
-        """End a container of which nothing but its name is known; False where there was none, but a keeper that waited,
-        and still does if its manager lives."""
+        """End a container of which nothing but its name is known; False where there was none: a keeper that waited, and
+        still does if its manager lives, or what the kernel is clearing away."""
         path = cgroups.path_of(self._home_id, container)
         group = Group(path)
         if cgroups.hybrid():
@@ -217,21 +212,26 @@ class Containers:
             if spares.is_kept(beside):
                 return False
             only_waited = container.startswith(spares.PREFIX) and not spares.was_started(beside)
+            is_news = beside.runs() and not only_waited
             beside.kill()
         else:
-            only_waited = False
+            is_news = True
         group.kill()
         for name in runtime.NAMES:
             known = runtime.state_of(self._home_id, name)
             if container in known.containers():
                 known.delete(container)
         group.remove()
-        return not only_waited
+        return is_news
 
     def tidy(self) -> None:
         """Remove the directories that hold nothing any more once the last sandbox is gone."""
         cgroups.remove_if_empty(self._home_id)
         runtime.remove_state_if_empty(self._home_id)
+
+
+def nothing() -> None:
+    """Of a container of which nothing is left."""
 
 
 def choose() -> str:
@@ -250,14 +250,3 @@ def init_binary() -> str:
 
 
 INIT_HINT = "Install it: apt-get install catatonit"
-
-
-def _start_time(pid: int) -> str | None:
-    """When a process started, in the kernel's ticks; None where it is gone or going."""
-    try:
-        fields = cgroups.read(f"/proc/{pid}/stat").rpartition(")")[2].split()
-    except OSError:
-        return None
-    if fields[0] in ("Z", "X") or int(fields[6]) & _PF_EXITING:
-        return None
-    return fields[19]

@@ -277,7 +277,8 @@ class NativeEngine:
     def _roll_back(self, snapshot: SnapshotState, sandbox: str) -> None:
         with self._store.holding(sandbox):
             before = self._store.sandbox(sandbox)
-            with self._containers.ending(before):
+            clear = self._containers.stop(before)
+            try:
                 with self._store.locked():
                     kept = {"limits": before.origin.limits, "env": before.origin.env}
                     # Read again: it may have been discarded while we waited, and its layers with it.
@@ -285,8 +286,11 @@ class NativeEngine:
                     state = self._containers.fresh(before.model_copy(update={"origin": origin}))
                     self._store.put_sandbox(state)
                 self._store.put_sandbox(self._containers.start(state))
-            aside = removal.set_aside(Path(before.upper))
-            self._backlog.take([aside] if aside else [])
+                aside = removal.set_aside(Path(before.upper))
+            except BaseException:
+                clear()
+                raise
+            self._backlog.take([aside] if aside else [], clear)
 
     def _prepared(self, sandbox: str, origin: Origin) -> SandboxState:
         """Record a sandbox that is about to start, so that nothing it stands on is freed meanwhile."""
@@ -309,7 +313,8 @@ class NativeEngine:
 
     def _remove(self, sandbox: str) -> None:
         """Remove a sandbox that is held, whatever there is of it."""
-        self._backlog.take(sweeping.remove(self._store, self._containers, sandbox))
+        left = sweeping.remove(self._store, self._containers, sandbox)
+        self._backlog.take(left.doomed, left.clear)
 
     def _freed(self) -> list[Path]:
         """Set aside the layers that nothing stands on any more."""

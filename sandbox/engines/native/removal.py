@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from sandbox.errors import SandboxError
 from sandbox.trees.removal import remove_tree
 
 GONE = ".gone-"
@@ -47,13 +48,15 @@ class Backlog:
         self._find = find
         self._lock = threading.Lock()
         self._doomed: list[Path] = []
+        self._clear: list[Callable[[], None]] = []
         self._asked = False
         self._thread: threading.Thread | None = None
 
-    def take(self, doomed: Iterable[Path] = ()) -> None:
-        """Remove these soon, and whatever is found then."""
+    def take(self, doomed: Iterable[Path] = (), clear: Callable[[], None] | None = None) -> None:
+        """Soon call `clear`, remove these, and whatever is found then."""
         with self._lock:
             self._doomed += doomed
+            self._clear += [clear] if clear else []
             self._asked = True
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="removal")
@@ -71,9 +74,13 @@ class Backlog:
             with self._lock:
                 asked, self._asked = self._asked, False
                 doomed, self._doomed = self._doomed, []
+                clear, self._clear = self._clear, []
                 if not asked and not doomed:
                     self._thread = None
                     return
+            for work in clear:
+                with suppress(OSError, SandboxError):  # what stays of it is a stray, and a sweep says what is wrong
+                    work()
             if asked:
                 with suppress(OSError):  # the next sweep asks again, and says what is wrong
                     doomed += self._find()

@@ -28,6 +28,7 @@ _MOST = 2
 """How many wait: what follows upon a start is mostly one more, a rollback or a fork, seldom two within milliseconds."""
 _LATER_S = 0.03
 """How long after a start the next is made where one waits still: the first command of what has started goes first."""
+_ENDS_WITHIN_S = 10.0
 PREFIX = "kept-"
 
 
@@ -85,8 +86,16 @@ class Spare:
         return int(answer["pid"])
 
     def hang_up(self) -> None:
-        """Send it away, if it was not started; its groups are the caller's to end."""
-        self._conversation.close()
+        """Send it away, if it was not started; its groups are the caller's to end, once it is `gone`."""
+        with suppress(OSError):
+            self._conversation.shutdown(socket.SHUT_WR)
+
+    def gone(self) -> None:
+        """Return once its keeper has ended, which may be making groups until then."""
+        with self._conversation as asked, suppress(OSError):
+            asked.settimeout(_ENDS_WITHIN_S)
+            while asked.recv(4096):
+                pass
 
 
 class Spares:
@@ -176,7 +185,7 @@ def _end_all(waiting: list[Spare]) -> None:
 
 def _end(spare: Spare) -> None:
     spare.hang_up()
-    # Groups of version 1 are empty once the keeper has ended, and it ends because we hung up.
+    spare.gone()
     group = Group(spare.group, beside=True)
     group.kill()
     group.remove()

@@ -5,11 +5,13 @@ Owns telling rubbish from what is in use: what somebody holds, or what a record 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from sandbox.engines.native import removal
-from sandbox.engines.native.containers import Containers
+from sandbox.engines.native.containers import Containers, nothing
 from sandbox.engines.native.image_store import ImageStore
 from sandbox.engines.native.store import NEW, Store
 from sandbox.engines.warm import is_idle
@@ -17,14 +19,24 @@ from sandbox.errors import Conflict, NotFound
 from sandbox.trees.removal import remove_tree
 
 
-def remove(store: Store, containers: Containers, sandbox: str) -> list[Path]:
-    """End a sandbox that the caller holds, whatever there is of it; what is left to remove. The layers that it stood on
-    alone are free then, and the caller sees to them."""
+class Left(NamedTuple):
+    """Of a sandbox that has ended."""
+
+    doomed: list[Path]
+    """To be removed."""
+    clear: Callable[[], None]
+    """Lets the kernel have time to clear its container away; before that is called, only this process knows of it."""
+
+
+def remove(store: Store, containers: Containers, sandbox: str) -> Left:
+    """End a sandbox that the caller holds, whatever there is of it. The layers that it stood on alone are free then;
+    the caller sees to them."""
+    clear = nothing
     with suppress(NotFound):  # its making may have ended before anything ran
-        containers.end(store.sandbox(sandbox))
+        clear = containers.stop(store.sandbox(sandbox))
     with store.locked():
         aside = removal.set_aside(store.sandboxes / sandbox)
-    return [aside] if aside is not None else []
+    return Left([aside] if aside is not None else [], clear)
 
 
 def sweep(store: Store, containers: Containers, images: ImageStore) -> list[str]:
@@ -53,10 +65,11 @@ def _sweep_sandbox(store: Store, containers: Containers, sandbox: str) -> list[s
     try:
         with store.holding(sandbox, wait=False):
             if is_idle(sandbox) or not store.recorded(sandbox) or not store.sandbox(sandbox).ready:
-                rubbish = remove(store, containers, sandbox)
+                left = remove(store, containers, sandbox)
+                left.clear()
                 with store.locked():
-                    rubbish += store.free_layers()
-                for path in rubbish:
+                    free = store.free_layers()
+                for path in (*left.doomed, *free):
                     remove_tree(path)
                 return [f"half-made sandbox {sandbox}"]
             containers.group(store.sandbox(sandbox)).thaw()

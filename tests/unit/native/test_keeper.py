@@ -190,7 +190,7 @@ def test_nothing_of_a_keeper_is_left_when_its_container_ends(boxes: Boxes, home:
     host.kill(state_of(home, box).pid)
     host.wait_until(lambda: not Path(f"/proc/{keeper}").exists(), "the keeper ended")
     engine.destroy(box.id)
-    assert host.traces(box.id, container) == []
+    host.assert_gone(box.id, container)
 
 
 def test_a_killed_nursery_is_replaced(boxes: Boxes, engine: NativeEngine) -> None:

@@ -82,7 +82,7 @@ def test_nothing_is_left_of_a_killed_create_after_a_sweep(
         killed(CREATE, step, str(root), home.name, sandbox)
         assert sandbox in Store(root).sandbox_ids()
         assert any(sandbox in line for line in engine.sweep())
-        assert host.traces(sandbox) == []
+        host.assert_gone(sandbox)
         assert engine.instances() == healthy
         assert host.files_below(home) == files
     assert engine.sweep() == []
@@ -115,7 +115,7 @@ def test_a_sweep_ends_containers_that_no_record_names(engine: NativeEngine, home
     box = boxes.create()
     (home / "engines" / "native" / "sandboxes" / box.id / "record.json").unlink()
     assert engine.sweep() != []
-    assert host.traces(box.id) == []
+    host.assert_gone(box.id)
 
 
 def test_a_sweep_leaves_the_sandboxes_of_other_homes(engine: NativeEngine, boxes: Boxes, tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_record_cut_short_by_a_power_cut_is_no_sandbox_and_its_snapshots_serve
     with pytest.raises(NotFound):
         box.out("true")
     assert any(box.id in line for line in engine.sweep())
-    assert host.traces(box.id) == []
+    host.assert_gone(box.id)
     box.rollback(snapshot)
     assert box.out("cat state") == b"kept\n"
 
