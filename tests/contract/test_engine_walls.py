@@ -93,6 +93,22 @@ def test_names_do_not_resolve(box: Box) -> None:
     assert b"gaierror" in result.stderr
 
 
+def test_its_own_loopback_has_a_name_and_is_reached_by_it(boxes: Boxes) -> None:
+    source = """if True:
+        import socket
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            address = ("localhost", server.getsockname()[1])
+            socket.create_connection(address, timeout=5).close()
+            print(socket.gethostbyname("localhost"))
+    """
+    box = boxes.create()
+    assert box.python(source).stdout == b"127.0.0.1\n"
+    snapshot = box.snapshot()
+    box.out(": > /etc/hosts")
+    box.rollback(snapshot)
+    assert box.python(source).stdout == b"127.0.0.1\n"
+
+
 def test_two_sandboxes_do_not_reach_each_other(boxes: Boxes) -> None:
     serving, asking = boxes.create(), boxes.create()
     serve = "import socket, time; s = socket.create_server(('', 4321)); open('/workspace/up', 'w'); time.sleep(60)"

@@ -33,6 +33,8 @@ MIB = 1 << 20
 _RUNTIME_TASKS = 8
 """What the engine's runtime is in the sandbox while it starts a command there: a process of several threads."""
 _LOOK_S = 0.002
+_HOSTS = "/etc/hosts"
+_LOCALHOST = b"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 _MEASURED_TIMES = 3
 """What changes while it is measured may fail a measurement; what can't be measured fails all of them."""
 
@@ -92,14 +94,14 @@ class Containers:
             working_dir="/",
             environment=blueprint.env,
             healthcheck={"test": ["NONE"]},
+            network_disabled=blueprint.network == "none",
             labels=self._names.labels(
                 "sandbox", id=sandbox, blueprint=blueprint.text(), base=blueprint.base, owner=self._locks.token()
             ),
             host_config=self._host_config(blueprint),
         )
         try:
-            if touched:
-                self._mend_waiter(made["Id"], architecture)
+            self._furnish(made["Id"], blueprint, waiter.program(architecture) if touched else None)
             api.start(made["Id"])
         except BaseException:
             self.remove(made["Id"])
@@ -162,6 +164,7 @@ class Containers:
                 entrypoint=command,
                 command=[],
                 healthcheck={"test": ["NONE"]},
+                network_disabled=True,
                 labels=labels,
                 host_config=host_config,
             )
@@ -302,14 +305,16 @@ class Containers:
                 raise
         return True
 
-    def _mend_waiter(self, container: str, architecture: str) -> None:
-        """Put the waiter in its place: an agent may have deleted that before a snapshot."""
-        api = self._connection.api
-        program = waiter.program(architecture)
+    def _furnish(self, container: str, blueprint: Blueprint, program: bytes | None) -> None:
+        """Put in what its layers do not have: the names of itself, which an engine leaves to us where it is to make no
+        network, and the waiter, which an agent may have deleted before a snapshot."""
+        added = archive.file(_HOSTS, _LOCALHOST, 0o644) if blueprint.network == "none" else b""
         if program is not None:
             found = self._connection.path_status(container, waiter.PATH)
             if found is None or (found["mode"], found["size"]) != (0o755, len(program)):
-                api.put_archive(container, "/", archive.file(waiter.PATH, program, 0o755) + archive.END)
+                added += archive.file(waiter.PATH, program, 0o755)
+        if added:
+            self._connection.api.put_archive(container, "/", added + archive.END)
 
 
 def _box(says: dict[str, Any]) -> Box:
