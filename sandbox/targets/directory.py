@@ -19,6 +19,7 @@ from sandbox.spec import TargetSpec
 from sandbox.targets import by_hand, identity, inspection, put_back, staging, swap
 from sandbox.targets.base import ApplyRequest, Base, Drift, OnStep, Restoration, Target
 from sandbox.targets.beneath import remove_tree, state
+from sandbox.targets.flushing import DURABLE, THROWN_AWAY, Flushing
 from sandbox.targets.rehearsing import rehearsal_of
 from sandbox.targets.restore_point import APPLYING, RESTORED, SETTLED, RestorePoint, Saved
 from sandbox.trees.bases import BaseStore, OnProgress, StoredBase
@@ -33,14 +34,23 @@ from sandbox.trees.updating import Update, Updated
 class DirectoryTarget:
     """A real directory. Keeps nothing in memory but what its spec says."""
 
-    def __init__(self, spec: TargetSpec, *, cache_dir: Path | None = None, captured: Path | None = None) -> None:
+    def __init__(
+        self,
+        spec: TargetSpec,
+        *,
+        cache_dir: Path | None = None,
+        captured: Path | None = None,
+        flushing: Flushing = DURABLE,
+    ) -> None:
         """`cache_dir`: where the stat cache lies; without one every file is read at every scan. `captured`: where the
-        caches of captures lie, which know a target that was never scanned here."""
+        caches of captures lie, which know a target that was never scanned here. `flushing`: of what it is made to
+        be, and of its restore points."""
         self.spec = spec
         self.path = Path(spec.path)
         self._ignore = Patterns(spec.ignore)
         self._cache_dir = cache_dir
         self._captured = captured
+        self._flushing = flushing
 
     def identify(self) -> str:
         """`directory:HOST:PATH:fs-ID:inode-N`; see `identity`."""
@@ -68,11 +78,11 @@ class DirectoryTarget:
     def prepare(self, request: ApplyRequest, on_step: OnStep) -> None:
         """Steps: `save`, `validate`, `stage`. See `staging`."""
         with identity.opened(self.path) as root, _explained("prepared"):
-            staging.prepare(root, self.path, request, on_step)
+            staging.prepare(root, self.path, request, on_step, self._flushing)
 
     def apply(self, request: ApplyRequest, on_step: OnStep) -> str:
         """Steps: `apply`, `swap` for each unit, `flush`. See `swap`."""
-        point = RestorePoint(request.point)
+        point = self._point(request.point)
         saved = point.load()
         if saved is None or saved.tag != request.tag or point.has(APPLYING):
             raise InputError(f"{self.path} was not prepared for {request.tag}.", "Promote the change again.")
@@ -86,7 +96,7 @@ class DirectoryTarget:
         `clean` leaves out what somebody else changed before we did: that is in `foreign`, as it was found. A restore
         that is not clean has not ended: repeated once nobody interferes any more, it puts back what is missing.
         """
-        place = RestorePoint(point)
+        place = self._point(point)
         saved = place.load()
         with identity.opened(self.path, saved.root if saved else None) as root, _explained("restored"):
             if saved is None:
@@ -94,7 +104,7 @@ class DirectoryTarget:
             if not place.has(APPLYING) or place.has(RESTORED):
                 on_step("clean")
                 remove_tree(root, saved.staging)
-                os.fsync(root)
+                self._flushing.handle(root)
                 return self._restoration(root, saved, place, put_back.left_before(place))
             run = put_back.PutBack(root, saved, place)
             run.run(on_step)
@@ -105,7 +115,7 @@ class DirectoryTarget:
 
     def standing(self, point: Path) -> Restoration:
         """See Target. The staging directory is what a restore, and a person who does it by hand, removes last."""
-        place = RestorePoint(point)
+        place = self._point(point)
         saved = place.load()
         with identity.opened(self.path, saved.root if saved else None) as root, _explained("read"):
             if saved is None:
@@ -117,11 +127,11 @@ class DirectoryTarget:
         """A copy of what the changes concern, under `scratch`; see `rehearsing`."""
         tree = scratch / "target"
         spec = self.spec.model_copy(update={"path": str(tree)})
-        return rehearsal_of(base, changes, tree, DirectoryTarget(spec, cache_dir=scratch / "stat-cache"))
+        return rehearsal_of(base, changes, tree, DirectoryTarget(spec, flushing=THROWN_AWAY))
 
     def settle(self, point: Path) -> None:
         """Remove the staging directory, and with it the originals of what was replaced; can be repeated."""
-        place = RestorePoint(point)
+        place = self._point(point)
         saved = place.load()
         if saved is None:
             return
@@ -129,13 +139,16 @@ class DirectoryTarget:
             if place.has(APPLYING) and not place.has(SETTLED):
                 place.mark(SETTLED)
             remove_tree(root, saved.staging)
-            os.fsync(root)
+            self._flushing.handle(root)
 
     def manual_steps(self, point: Path) -> tuple[str, ...]:
         """Shell commands that put every path back from the restore point, in order; empty where nothing changed."""
-        place = RestorePoint(point)
+        place = self._point(point)
         saved = place.load()
         return by_hand.steps(self.path, place, saved) if saved is not None and place.has(APPLYING) else ()
+
+    def _point(self, path: Path) -> RestorePoint:
+        return RestorePoint(path, self._flushing)
 
     def _restoration(
         self, root: int, saved: Saved, point: RestorePoint, left: set[int], *, away: bool = False

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from sandbox.durable import sync_file_system
 from sandbox.errors import Drifted
 from sandbox.targets.base import OnStep
 from sandbox.targets.beneath import (
@@ -32,6 +31,7 @@ from sandbox.targets.beneath import (
     remove_tree,
     state,
 )
+from sandbox.targets.flushing import Flushing
 from sandbox.targets.restore_point import RESTORED, SETTLED, RestorePoint, Saved
 from sandbox.targets.sight import Seen, is_exactly, look, walk
 from sandbox.targets.staging import STAGED
@@ -62,6 +62,10 @@ class PutBack:
     a path that we added: so the restore is not over."""
     _pauses: int = _PAUSES
 
+    @property
+    def _flushing(self) -> Flushing:
+        return self.point.flushing
+
     def run(self, on_step: OnStep) -> None:
         """Put everything back, durable when it returns but for what lies in directories that are `away`."""
         if state(self.root, self.saved.staging) is None:
@@ -73,9 +77,11 @@ class PutBack:
                 self._unit(staging, unit)
             on_step("keep")
             self._sweep(staging)
-            self.away |= flush(self.root, [unit for unit in self.saved.units if unit.number not in self.left])
+            self.away |= flush(
+                self.root, [unit for unit in self.saved.units if unit.number not in self.left], self._flushing
+            )
             if len(self.saved.seen) > FEW:
-                sync_file_system(staging)
+                self._flushing.file_system(staging)
 
     def finish(self, on_step: OnStep) -> None:
         """Let no later restore change anything, and remove the slots; only for a target that is as before, since what
@@ -84,7 +90,7 @@ class PutBack:
         self.point.mark(RESTORED, b",".join(b"%d" % number for number in sorted(self.left)))
         on_step("clean")
         remove_tree(self.root, self.saved.staging)
-        os.fsync(self.root)
+        self._flushing.handle(self.root)
 
     def _unit(self, staging: int, unit: Unit) -> None:
         for attempt in range(_TRIES):
@@ -141,7 +147,7 @@ class PutBack:
             if is_exactly(staging, slot, unit.before):
                 return slot
         remove_tree(staging, _DRAFT)
-        few = len(self.saved.seen) <= FEW
+        few = self._flushing.on and len(self.saved.seen) <= FEW
         source = Source(self.point.open_content, self.saved.labels, self.saved.mtime_ns, durable=few)
         write_tree(staging, _DRAFT, unit.before, source)
         slot = self._slots.free(unit)
@@ -163,7 +169,7 @@ class PutBack:
             return
         if not _may_be_ours(now.entry, before, after):
             self._copy_to_slot(handle, name, staging, unit, now.entry)
-        change_in_place(handle, name, now, before)
+        change_in_place(handle, name, now, before, self._flushing)
 
     def _copy_to_slot(self, handle: int, name: bytes, staging: int, unit: Unit, entry: Entry) -> None:
         remove_tree(staging, _DRAFT)
@@ -185,7 +191,7 @@ class PutBack:
                     theirs = [seen for seen in walk(staging, slot, unit.path) if seen.entry not in known]
                     if theirs and state(shelf, slot) is None:
                         _keep(staging, slot, unit.path, theirs, shelf)
-            os.fsync(shelf)
+            self._flushing.handle(shelf)
 
 
 def kept_aside(saved: Saved, point: RestorePoint) -> Iterator[tuple[bytes, Path]]:

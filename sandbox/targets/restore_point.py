@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from sandbox import durable
-from sandbox.durable import sync_file_system
 from sandbox.errors import InputError, SandboxError
 from sandbox.targets.beneath import opened
+from sandbox.targets.flushing import Flushing
 from sandbox.targets.sight import Labels, Seen
 from sandbox.targets.tree_writer import copy
 from sandbox.targets.units import Unit
@@ -76,10 +76,11 @@ def staging_name(tag: str) -> bytes:
 class RestorePoint:
     """The directory of one restore point."""
 
-    def __init__(self, path: Path, *, sync_each: bool = True) -> None:
+    def __init__(self, path: Path, flushing: Flushing, *, sync_each: bool = True) -> None:
         """`sync_each`: make every content durable by itself, rather than all of them by `seal`."""
         self.path = path
-        self._sync_each = sync_each
+        self.flushing = flushing
+        self._sync_each = sync_each and flushing.on
 
     def begin(self) -> None:
         """An empty restore point; what a crash left half-made is dropped. Raises InputError where a valid one is."""
@@ -113,7 +114,7 @@ class RestorePoint:
         if not self._sync_each:
             (self.path / "manifest").write_bytes(said)
             with opened(self.path) as handle:
-                sync_file_system(handle)
+                self.flushing.file_system(handle)
             return
         durable.write(self.path / "manifest", said)
         durable.sync_directory(self.path / "content")
@@ -145,8 +146,8 @@ class RestorePoint:
         return (self.path / mark).exists()
 
     def mark(self, mark: str, content: bytes = b"") -> None:
-        """Set a mark, durable when it returns."""
-        durable.write(self.path / mark, content)
+        """Set a mark, durable when it returns where the restore point is."""
+        self.flushing.write(self.path / mark, content)
 
     def read_mark(self, mark: str) -> bytes:
         return (self.path / mark).read_bytes()

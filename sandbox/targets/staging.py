@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from sandbox.durable import sync_file_system
 from sandbox.errors import Drifted, InputError
 from sandbox.targets import identity, preflight
 from sandbox.targets.base import ApplyRequest, Blobs, OnStep
 from sandbox.targets.beneath import FEW, GONE, can_exchange, directory, parent, remove_tree
+from sandbox.targets.flushing import Flushing
 from sandbox.targets.restore_point import RestorePoint, Saved, staging_name
 from sandbox.targets.sight import Labels, Seen, digest_of, is_still, look
 from sandbox.targets.tree_writer import Source, write_tree
@@ -25,11 +25,11 @@ STAGED = b"staged"
 """In a staging directory: all slots were filled once, so what is in them now tells what was swapped."""
 
 
-def prepare(root: int, path: Path, request: ApplyRequest, on_step: OnStep) -> None:
+def prepare(root: int, path: Path, request: ApplyRequest, on_step: OnStep, flushing: Flushing) -> None:
     """See `Target.prepare`. `path` is where `root` was opened, for messages."""
     preflight.check(root, path, request.changes, request.point)
     on_step("save")
-    point = RestorePoint(request.point, sync_each=len(request.changes) <= FEW)
+    point = RestorePoint(request.point, flushing, sync_each=len(request.changes) <= FEW)
     point.begin()
     _clear_leftovers(root, path, request.tag)
     saved = _save(root, request, point)
@@ -38,7 +38,7 @@ def prepare(root: int, path: Path, request: ApplyRequest, on_step: OnStep) -> No
     point.validate()
     on_step("stage")
     try:
-        _stage(root, path, saved, request.blobs)
+        _stage(root, path, saved, request.blobs, flushing)
     except BaseException:
         # Nothing has been swapped, so nothing in there is worth keeping.
         remove_tree(root, saved.staging)
@@ -106,7 +106,7 @@ def _holds(root: int, unit: Unit, saved: Saved) -> bool:
         raise
 
 
-def _stage(root: int, path: Path, saved: Saved, blobs: Blobs) -> None:
+def _stage(root: int, path: Path, saved: Saved, blobs: Blobs, flushing: Flushing) -> None:
     os.mkdir(saved.staging, 0o700, dir_fd=root)
     with directory(root, saved.staging) as staging:
         if not can_exchange(staging):
@@ -124,10 +124,10 @@ def _stage(root: int, path: Path, saved: Saved, blobs: Blobs) -> None:
         for unit in saved.units:
             if unit.after and not unit.in_place:
                 after = {entry.path: entry.kind for entry in unit.after}
-                source = Source(lambda entry: blobs.open(entry.content), labels, durable=few)
+                source = Source(lambda entry: blobs.open(entry.content), labels, durable=few and flushing.on)
                 write_tree(staging, unit.slot, unit.after, source)
         os.close(os.open(STAGED, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=staging))
-        os.fsync(staging)
+        flushing.handle(staging)
         if not few:
-            sync_file_system(staging)
-    os.fsync(root)
+            flushing.file_system(staging)
+    flushing.handle(root)

@@ -11,9 +11,9 @@ import errno
 import os
 from collections.abc import Iterable
 
-from sandbox.durable import sync_file_system
 from sandbox.targets.base import OnStep
 from sandbox.targets.beneath import FEW, GONE, directory, exchange, move, parent
+from sandbox.targets.flushing import Flushing
 from sandbox.targets.restore_point import APPLYING, RestorePoint, Saved
 from sandbox.targets.sight import is_still, untouched
 from sandbox.targets.staging import drifted
@@ -31,18 +31,21 @@ def apply(root: int, saved: Saved, point: RestorePoint, on_step: OnStep) -> None
             on_step("swap")
             try:
                 with parent(root, unit.path) as (handle, name):
-                    (_in_place if unit.in_place else _swap)(handle, name, staging, unit, saved)
+                    if unit.in_place:
+                        _in_place(handle, name, staging, unit, saved, point.flushing)
+                    else:
+                        _swap(handle, name, staging, unit, saved)
             except OSError as error:
                 if error.errno in (*GONE, errno.EEXIST):
                     raise drifted(unit.path) from error
                 raise
         on_step("flush")
-        if away := flush(root, saved.units):
+        if away := flush(root, saved.units, point.flushing):
             raise drifted(min(away))
-        os.fsync(staging)
+        point.flushing.handle(staging)
 
 
-def flush(root: int, units: Iterable[Unit]) -> set[bytes]:
+def flush(root: int, units: Iterable[Unit], flushing: Flushing) -> set[bytes]:
     """Make the names in every directory that a unit lies in durable; those directories that are not there."""
     away = set()
     homes = {parent_of(unit.path) for unit in units}
@@ -50,13 +53,13 @@ def flush(root: int, units: Iterable[Unit]) -> set[bytes]:
         try:
             with directory(root, path) as handle:
                 if len(homes) <= FEW:
-                    os.fsync(handle)
+                    flushing.handle(handle)
         except OSError as error:
             if error.errno not in GONE:
                 raise
             away.add(path)
     if len(homes) > FEW:
-        sync_file_system(root)
+        flushing.file_system(root)
     return away
 
 
@@ -86,10 +89,10 @@ def _turn_back(handle: int, name: bytes, staging: int, unit: Unit) -> None:
         move(staging, unit.slot, handle, name)
 
 
-def _in_place(handle: int, name: bytes, staging: int, unit: Unit, saved: Saved) -> None:
+def _in_place(handle: int, name: bytes, staging: int, unit: Unit, saved: Saved, flushing: Flushing) -> None:
     was = saved.seen[unit.path]
     if not untouched(handle, name, was):
         raise drifted(unit.path)
     # The empty slot tells restore that from here on the metadata may be ours.
     os.close(os.open(unit.slot, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=staging))
-    change_in_place(handle, name, was, unit.after[0])
+    change_in_place(handle, name, was, unit.after[0], flushing)

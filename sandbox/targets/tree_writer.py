@@ -17,9 +17,12 @@ from typing import BinaryIO
 
 from sandbox.errors import Drifted, SandboxError
 from sandbox.targets.beneath import DIRECTORY, FILE, directory
+from sandbox.targets.flushing import Flushing
 from sandbox.targets.sight import CHUNK, Labels, Seen
 from sandbox.trees.entry import ROOT, Entry, parent_of, path_text
 
+SMALL = 1 << 16
+"""Bytes up to which a file is copied and not cloned: a clone has nothing in the page cache, and is read from disk."""
 _FICLONE = 0x40049409
 
 _NODES = {"fifo": stat.S_IFIFO, "socket": stat.S_IFSOCK, "char": stat.S_IFCHR, "block": stat.S_IFBLK}
@@ -110,8 +113,8 @@ def _set_metadata(fd: int, now: Entry, then: Entry) -> None:
     os.fchmod(fd, then.mode)
 
 
-def change_in_place(handle: int, name: bytes, now: Seen, then: Entry) -> None:
-    """Set mode, owner and attributes of the very file or directory that was seen; durable when it returns.
+def change_in_place(handle: int, name: bytes, now: Seen, then: Entry, flushing: Flushing) -> None:
+    """Set mode, owner and attributes of the very file or directory that was seen; flushed when it returns.
 
     Raises Drifted where another one has its name.
     """
@@ -121,7 +124,7 @@ def change_in_place(handle: int, name: bytes, now: Seen, then: Entry) -> None:
         if (found.st_dev, found.st_ino) != (now.device, now.inode):
             raise Drifted(f"{path_text(then.path)!r} was replaced meanwhile.", "Propose the change again.")
         _set_metadata(fd, now.entry, then)
-        os.fsync(fd)
+        flushing.handle(fd)
     finally:
         os.close(fd)
 
@@ -130,18 +133,25 @@ def copy(source: BinaryIO, target: int) -> tuple[bytes, int]:
     """Copy a file, shared with the original where the file system can; SHA-256 and size of what was written."""
     sha = hashlib.sha256()
     size = 0
-    try:
-        fcntl.ioctl(target, _FICLONE, source.fileno())
-        read: Callable[[int], bytes] = lambda count: os.read(target, count)  # noqa: E731 - the clone can't change any more
-        cloned = True
-    except OSError:
-        read, cloned = source.read, False
+    cloned = _clone(source, target)
+    # A clone can't change any more, so it is what is hashed.
+    read: Callable[[int], bytes] = (lambda count: os.read(target, count)) if cloned else source.read
     while chunk := read(CHUNK):
         sha.update(chunk)
         size += len(chunk)
         if not cloned:
             _write_all(target, chunk)
     return sha.digest(), size
+
+
+def _clone(source: BinaryIO, target: int) -> bool:
+    try:
+        if os.fstat(source.fileno()).st_size <= SMALL:
+            return False
+        fcntl.ioctl(target, _FICLONE, source.fileno())
+    except OSError:
+        return False
+    return True
 
 
 def _write_all(fd: int, data: bytes) -> None:

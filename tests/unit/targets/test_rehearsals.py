@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from sandbox import durable
 from sandbox.spec import TargetSpec
-from sandbox.targets.base import ApplyRequest
+from sandbox.targets.base import ApplyRequest, Target
 from sandbox.targets.directory import DirectoryTarget
 from sandbox.targets.rehearsing import NEIGHBOURS
 from sandbox.trees.bases import BaseStore, StoredBase
@@ -81,6 +84,49 @@ def test_d5_a_rehearsal_costs_what_changes_and_answers_for_the_whole_tree(tmp_pa
     copy.prepare(request, lambda _: None)
     assert copy.apply(request, lambda _: None) == base.predicted(changes) == manifest_after(base, changes)
     assert copy.restore(request.point, lambda _: None).fingerprint == base.fingerprint
+
+
+def _flushes(target: Target, request: ApplyRequest, flushed: list[str]) -> dict[str, list[str]]:
+    """What each step of a promotion and its restore flushes."""
+    steps: dict[str, Callable[[], object]] = {
+        "prepare": lambda: target.prepare(request, lambda _: None),
+        "apply": lambda: target.apply(request, lambda _: None),
+        "restore": lambda: target.restore(request.point, lambda _: None),
+        "settle": lambda: target.settle(request.point),
+    }
+    seen: dict[str, list[str]] = {}
+    for name, act in steps.items():
+        act()
+        seen[name], flushed[:] = [*flushed], []
+    return seen
+
+
+def test_e3_a_promotion_flushes_what_it_does_and_its_rehearsal_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, changes, blobs, target = _large(tmp_path)
+    copy = target.rehearsal(base, changes, tmp_path / "scratch")
+    flushed: list[str] = []
+
+    def watch(module: ModuleType, name: str) -> None:
+        really = getattr(module, name)
+
+        def noted(handle: int) -> None:
+            flushed.append(os.readlink(f"/proc/self/fd/{handle}"))
+            really(handle)
+
+        monkeypatch.setattr(module, name, noted)
+
+    watch(os, "fsync")
+    watch(durable, "sync_file_system")
+    rehearsed = _flushes(copy, ApplyRequest(base, changes, blobs, tmp_path / "rehearsed", "prm_1"), flushed)
+    assert not any(rehearsed.values())
+    real = _flushes(target, ApplyRequest(base, changes, blobs, tmp_path / "real point", "prm_1"), flushed)
+    home = f"{tmp_path}/real/here/deep"
+    assert all(real.values())
+    assert f"{tmp_path}/real point/content" in real["prepare"]
+    assert home in real["apply"]
+    assert home in real["restore"]
 
 
 def test_d5_the_copy_holds_some_of_what_lies_beside_a_change(tmp_path: Path) -> None:
