@@ -36,17 +36,17 @@ PYTHON = "python3"
 T = TypeVar("T")
 
 
-def open_engine(name: str, home: Path) -> Engine:
-    """The engine as a manager with this home would open it. Fails the test where it can't be had."""
+def open_engine(name: str, home: Path, *, warm: int = 0) -> Engine:
+    """The engine as a manager with this home would open it, with so many kept ready. Fails where it can't be had."""
     home_id = home.name
     if name == "native":
         from sandbox.engines.native import NativeEngine
 
-        engine: Engine = NativeEngine(home / "engines" / "native", home_id=home_id)
+        engine: Engine = NativeEngine(home / "engines" / "native", home_id=home_id, warm=warm)
     elif name == "docker":
         from sandbox.engines.docker_engine import DockerEngine
 
-        engine = DockerEngine(home_id=home_id, scratch=home / "scratch")
+        engine = DockerEngine(home_id=home_id, scratch=home / "scratch", warm=warm)
     else:
         raise pytest.UsageError(f"--engines: {name!r} is not one of {', '.join(ENGINES)}")
     missing = [f"{finding.says} {finding.hint}" for finding in engine.doctor() if not finding.ok]

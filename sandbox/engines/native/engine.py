@@ -75,7 +75,7 @@ class NativeEngine:
         self._images = ImageStore(self._store)
         self._snapshots = Snapshots(self._store)
         self._backlog = removal.Backlog(self._freed)
-        self._warm = WarmPool(Nursery(self._store, self._create, self._remove), warm)
+        self._warm = WarmPool(Nursery(self._store, self._containers.alive, self._create, self._remove), warm)
 
     def doctor(self) -> list[Finding]:
         """See Engine."""

@@ -13,14 +13,21 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from sandbox.engines.base import CreateRequest
-from sandbox.engines.native.store import Store
+from sandbox.engines.native.store import SandboxState, Store
 
 
 class Nursery:
     """The idle sandboxes of a store."""
 
-    def __init__(self, store: Store, make: Callable[[CreateRequest], None], remove: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        alive: Callable[[SandboxState], bool],
+        make: Callable[[CreateRequest], None],
+        remove: Callable[[str], None],
+    ) -> None:
         self._store = store
+        self._alive = alive
         self.make = make
         self.remove = remove
 
@@ -30,6 +37,9 @@ class Nursery:
 
     def name(self, idle: str, sandbox: str) -> bool:
         """See Nursery."""
+        if not self._alive(self._store.sandbox(idle)):
+            self.remove(idle)
+            return False
         self._store.rename_sandbox(idle, sandbox)
         return True
 
