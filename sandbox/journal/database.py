@@ -1,7 +1,7 @@
 """The journal's SQLite file: its layout, how it is opened, and what its errors mean to a person.
 
 Owns the file and nothing that is in it. A connection that leaves here commits durably (WAL, synchronous
-FULL) and waits for other processes. Must not know records or audit entries.
+FULL, which the ledger lowers for single steps) and waits for other processes. Must not know records or audit entries.
 """
 
 from __future__ import annotations

@@ -1,5 +1,8 @@
 """The journal: every record and every step, durable before the next one is taken.
 
+A step that is not `flushed` outlives its process at once, and a power cut with the next one that is: nothing that is
+stored is there without all that was stored before it. It is for what a power cut ends, too (decision 0020).
+
 Owns the transactions: a change of a record and the audit entry that tells of it are one, so neither exists
 without the other. Must not know what the records mean, and must not sign (`audit` does). Callers keep
 secrets out of `detail`: what is in the log stays in the log.
@@ -47,6 +50,7 @@ class Ledger:
         self._connection = connection
         self._lock = threading.RLock()
         self._together = _Together()
+        self._flushes = True
         self._told: dict[str, tuple[int, dict[str, str]]] = {}
 
     @classmethod
@@ -70,7 +74,17 @@ class Ledger:
 
     # --- records -------------------------------------------------------------------------------------
 
-    def put(self, kind: str, id: str, record: Record, *, event: str, actor: str = "", **detail: Any) -> None:  # noqa: A002
+    def put(
+        self,
+        kind: str,
+        id: str,  # noqa: A002
+        record: Record,
+        *,
+        event: str,
+        actor: str = "",
+        flushed: bool = True,
+        **detail: Any,
+    ) -> None:
         """Store the record, over an earlier one of that kind and id, with an audit entry; durable on return."""
         step = Step(event, actor, id, detail, kind, body := _canonical(record))
         self._take(
@@ -78,6 +92,7 @@ class Ledger:
             "INSERT INTO records (kind, id, body) VALUES (?, ?, ?)"
             " ON CONFLICT (kind, id) DO UPDATE SET body = excluded.body",
             (kind, id, body),
+            flushed=flushed,
         )
 
     def add(self, kind: str, id: str, record: Record, *, event: str, actor: str = "", **detail: Any) -> bool:  # noqa: A002
@@ -165,12 +180,12 @@ class Ledger:
         return {name: self._parsed(cls, kind, name, body) for name, body in rows.items()}
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def together(self, *, flushed: bool = True) -> Iterator[None]:
         """What is stored within is stored together: all of it or nothing, durable when this is left.
 
         For steps of which none is taken before the last one is stored; it costs the disk one wait instead of one each.
         """
-        with self._transaction():
+        with self._transaction(flushed=flushed):
             reached: list[str] = []
             self._together.steps = reached
             try:
@@ -182,9 +197,9 @@ class Ledger:
 
     # --- steps ---------------------------------------------------------------------------------------
 
-    def note(self, event: str, *, actor: str = "", subject: str = "", **detail: Any) -> None:
+    def note(self, event: str, *, actor: str = "", subject: str = "", flushed: bool = True, **detail: Any) -> None:
         """An audit entry alone; durable on return."""
-        with self._transaction() as database:
+        with self._transaction(flushed=flushed) as database:
             append(database, Step(event, actor, subject, detail))
         self._reached(event)
 
@@ -254,12 +269,16 @@ class Ledger:
         return self.path.parent / "spent"
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing, and on disk when it is left."""
+    def _transaction(self, *, flushed: bool = True) -> Iterator[sqlite3.Connection]:
+        """All or nothing, and on disk when it is left, unless it need not be `flushed`."""
         with self._lock, explained(self.path):
             if self._together.steps is not None:
                 yield self._connection
                 return
+            if flushed != self._flushes:
+                # In WAL mode NORMAL is as consistent as FULL; its last commits may be missing after a power cut.
+                self._connection.execute(f"PRAGMA synchronous = {'FULL' if flushed else 'NORMAL'}")
+                self._flushes = flushed
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -272,9 +291,9 @@ class Ledger:
                         self._connection.execute("ROLLBACK")
                 raise
 
-    def _take(self, step: Step, statement: str, values: tuple[Any, ...]) -> bool:
+    def _take(self, step: Step, statement: str, values: tuple[Any, ...], *, flushed: bool = True) -> bool:
         """Change a record, and tell of it; whether there was one to change."""
-        with self._transaction() as database:
+        with self._transaction(flushed=flushed) as database:
             done = database.execute(statement, values).rowcount
             if done:
                 append(database, step)

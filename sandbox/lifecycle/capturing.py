@@ -46,7 +46,14 @@ def capture(ctx: Context, targets: Sequence[str], on_capture: OnCapture | None =
 
         identity, base = _now(ctx, name, progress)
         captured[name] = Captured(base, identity)
-        ctx.ledger.note("base.captured", actor=ctx.launcher, subject=name, base=base.fingerprint, identity=identity)
+        ctx.ledger.note(
+            "base.captured",
+            actor=ctx.launcher,
+            subject=name,
+            flushed=False,
+            base=base.fingerprint,
+            identity=identity,
+        )
     return captured
 
 

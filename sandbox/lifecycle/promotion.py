@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
+from typing import Any
 
 from sandbox.clock import fresh_id, now
 from sandbox.decide import Reason, Ruling, decide
@@ -288,7 +289,7 @@ def _set(
             )
         }
     )
-    told = {"fingerprint": fingerprint} if fingerprint else {}
+    told: dict[str, Any] = {"fingerprint": fingerprint} if fingerprint else {}
     ctx.ledger.put(
         PROMOTION, record.promotion, moved, event=f"promotion.{status}", actor=ctx.launcher, target=name, **told
     )

@@ -80,10 +80,12 @@ def create(
     )
     if launch:
         parts.keep(ctx, launch)
-    ctx.ledger.put(SANDBOX, record.sandbox, record, event="sandbox.creating", actor=ctx.launcher, image=image)
+    ctx.ledger.put(
+        SANDBOX, record.sandbox, record, event="sandbox.creating", actor=ctx.launcher, flushed=False, image=image
+    )
     _make(ctx, record, captured)
     record = _with(record, status="ready", owner=record.owner if owned else None)
-    ctx.ledger.put(SANDBOX, record.sandbox, record, event="sandbox.created", actor=ctx.launcher)
+    ctx.ledger.put(SANDBOX, record.sandbox, record, event="sandbox.created", actor=ctx.launcher, flushed=False)
     return record
 
 
@@ -136,7 +138,7 @@ def snapshot(ctx: Context, sandbox: str, label: str | None = None) -> SnapshotRe
     started = time.monotonic()
     name = fresh_id("snap")
     bounds.check(ctx.engine_of(record), sandbox, record.limits)
-    with instants.taken(ctx, record, name), ctx.ledger.together():
+    with instants.taken(ctx, record, name), ctx.ledger.together(flushed=False):
         taken = SnapshotRecord(
             snapshot=name,
             parent=record.head,
@@ -163,7 +165,7 @@ def rollback(ctx: Context, sandbox: str, snapshot: str, key: Path | None = None)
     foreign = None if origin.sandbox == sandbox else origin.sandbox
     parts.take_part(ctx, record, "rollback", key=key, origin=foreign, task=snapshot)
     started = time.monotonic()
-    ctx.ledger.note("sandbox.rolling_back", actor=ctx.launcher, subject=sandbox, snapshot=snapshot)
+    ctx.ledger.note("sandbox.rolling_back", actor=ctx.launcher, subject=sandbox, flushed=False, snapshot=snapshot)
     ctx.engine_of(record).restore(RestoreRequest(snapshot, sandbox))
     reached("engine.rolled_back")
     ctx.ledger.put(
@@ -172,6 +174,7 @@ def rollback(ctx: Context, sandbox: str, snapshot: str, key: Path | None = None)
         _with(record, head=snapshot),
         event="sandbox.rolled_back",
         actor=ctx.launcher,
+        flushed=False,
         snapshot=snapshot,
     )
     left = [head for head in _kept(ctx, {record.head} - {snapshot}) if head.sandbox != sandbox]
@@ -218,7 +221,7 @@ def fork(ctx: Context, snapshot: str, count: int = 1, key: Path | None = None) -
 
 
 def _record_all(ctx: Context, records: Sequence[SandboxRecord], event: str, snapshot: str) -> None:
-    with ctx.ledger.together():
+    with ctx.ledger.together(flushed=False):
         for record in records:
             ctx.ledger.put(SANDBOX, record.sandbox, record, event=event, actor=ctx.launcher, snapshot=snapshot)
 
@@ -252,7 +255,7 @@ def destroy(ctx: Context, sandbox: str) -> DestroyRecord:
     started = time.monotonic()
     if record.status != "destroyed":
         doomed = _with(record, status="destroying", owner=ctx.owner.name)
-        ctx.ledger.put(SANDBOX, sandbox, doomed, event="sandbox.destroying", actor=ctx.launcher)
+        ctx.ledger.put(SANDBOX, sandbox, doomed, event="sandbox.destroying", actor=ctx.launcher, flushed=False)
         ctx.engine_of(record).destroy(sandbox)
         reached("engine.destroyed")
         ended = _with(record, status="destroyed", owner=None)
@@ -291,7 +294,7 @@ def _discard_unreachable(ctx: Context, asked: Sequence[SnapshotRecord], ended: S
         reached("engine.discarded")
     if ended is None and not doomed:
         return
-    with ctx.ledger.together():
+    with ctx.ledger.together(flushed=False):
         if ended is not None:
             ctx.ledger.put(SANDBOX, ended.sandbox, ended, event="sandbox.destroyed", actor=ctx.launcher)
         for taken in doomed:
