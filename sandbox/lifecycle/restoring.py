@@ -195,29 +195,12 @@ def _refuse_foreign_writes(ctx: Context, record: PromotionRecord) -> None:
     stored = ctx.ledger.get(CHANGE, record.change, StoredChange)
     bases = {delta.name: delta.base for delta in stored.targets}
     for part in record.targets:
-        made = {
-            change.path: change.after
-            for change in read_changes(ctx.home.change(record.change) / f"{part.name}.changes")
-        }
-        drift = ctx.target(part.name).check(ctx.bases.get(bases[part.name])).changes
-        since = {change.path: change.after for change in drift}
-        moved = [path_text(path) for path, after in made.items() if path not in since or since[path] != after]
-        above = {parent for path in made for parent in _parents(path)}
-        created = {path for path, after in made.items() if after and after.kind == "dir"}
-        moved += [
-            path_text(path)
-            for path in since.keys() - made.keys()
-            if path in above or not created.isdisjoint(_parents(path))
-        ]
+        made = read_changes(ctx.home.change(record.change) / f"{part.name}.changes")
+        moved = ctx.target(part.name).written_since(ctx.bases.get(bases[part.name]), made)
         if moved:
             raise Conflict(
-                f"{part.name}: somebody else wrote to {moved[0]!r}"
+                f"{part.name}: somebody else wrote to {path_text(moved[0])!r}"
                 + (f" and {len(moved) - 1} more" if len(moved) > 1 else "")
                 + f" since the promotion {record.promotion}.",
                 "Nothing was changed. Make the change that you want in a new task, on the target as it is now.",
             )
-
-
-def _parents(path: bytes) -> list[bytes]:
-    parts = path.split(b"/")
-    return [b"/".join(parts[:end]) for end in range(1, len(parts))]

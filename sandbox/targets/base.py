@@ -104,6 +104,10 @@ class Target(Protocol):
     def check(self, base: Base) -> Drift:
         """Read the real state anew and compare it with `base`."""
 
+    def written_since(self, base: Base, changes: tuple[Change, ...]) -> list[bytes]:
+        """Where it is not as these changes to `base` left it: at their paths, in the directories that lead there, and
+        inside the directories that they made. Reads nothing else of it."""
+
     def inspect(self, base: Base, changes: tuple[Change, ...]) -> list[Hazard]:
         """What a reviewer must know, and what can't be applied (`blocks`)."""
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from sandbox.errors import InputError, SandboxError
 from sandbox.records import Hazard
 from sandbox.spec import TargetSpec
-from sandbox.targets import by_hand, identity, inspection, put_back, staging, swap
+from sandbox.targets import by_hand, identity, inspection, put_back, since, staging, swap
 from sandbox.targets.base import ApplyRequest, Base, Drift, OnStep, Restoration, Target
 from sandbox.targets.beneath import remove_tree, state
 from sandbox.targets.flushing import DURABLE, THROWN_AWAY, Flushing
@@ -69,6 +69,11 @@ class DirectoryTarget:
         with identity.opened(self.path) as root:
             found, changes = self._compared(root, base.fingerprint, base.entries())
         return Drift(found, tuple(changes))
+
+    def written_since(self, base: Base, changes: tuple[Change, ...]) -> list[bytes]:
+        """See `since`."""
+        with identity.opened(self.path) as root, _explained("read"):
+            return since.written(root, self._ignore, base, changes)
 
     def inspect(self, base: Base, changes: tuple[Change, ...]) -> list[Hazard]:
         """See `inspection`."""

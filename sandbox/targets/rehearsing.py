@@ -151,6 +151,10 @@ class _Rehearsal:
         drift = self._target.check(self.excerpt(base))
         return Drift(self._name(drift.fingerprint), drift.changes)
 
+    def written_since(self, base: Base, changes: tuple[Change, ...]) -> list[bytes]:
+        shown = self.excerpt(base)
+        return self._target.written_since(shown, shown.changes(changes))
+
     def inspect(self, base: Base, changes: tuple[Change, ...]) -> list[Hazard]:
         return self._target.inspect(base, changes)
 

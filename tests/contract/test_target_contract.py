@@ -248,6 +248,17 @@ def test_f3_restore_keeps_what_others_wrote_on_changed_paths(stage: Stage) -> No
     assert stage.target.restore(request.point, quiet) == result
 
 
+def test_f3_what_others_wrote_since_where_a_change_was_made_is_named_and_nothing_else(stage: Stage) -> None:
+    request = promote(stage)
+    assert stage.target.written_since(request.base, request.changes) == []
+    stage.write_elsewhere(b"theirs")
+    assert stage.target.written_since(request.base, request.changes) == []
+    path = stage.write_on_changed_path(b"theirs")
+    before = stage.now()
+    assert stage.target.written_since(request.base, request.changes) == [path]
+    assert stage.now() == before
+
+
 def test_f3_restore_leaves_what_others_wrote_elsewhere(stage: Stage) -> None:
     request = promote(stage)
     path = stage.write_elsewhere(b"theirs")
