@@ -21,14 +21,20 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 def names_of(paths: Iterable[bytes]) -> Names:
     """The paths of a base as nested names. The root itself is not counted."""
-    top: Names = {}
+    levels: dict[bytes, Names] = {b"": {}}
     for path in paths:
-        if path == ROOT:
-            continue
-        level = top
-        for name in os.fsdecode(path).split("/"):
-            level = level.setdefault(name, {})
-    return top
+        if path != ROOT:
+            _level(levels, path)
+    return levels[b""]
+
+
+def _level(levels: dict[bytes, Names], path: bytes) -> Names:
+    """What is below a path, put where it belongs."""
+    level = levels.get(path)
+    if level is None:
+        above, _, name = path.rpartition(b"/")
+        level = levels[path] = _level(levels, above).setdefault(os.fsdecode(name), {})
+    return level
 
 
 def total(names: Names) -> int:
