@@ -51,6 +51,8 @@ from sandbox.engines.warm import WarmPool, is_idle
 from sandbox.errors import EngineError, EngineUnavailable, InputError, NotFound, SandboxDied
 
 WORKSPACE = "/workspace"
+_AFTER_S = 0.05
+"""How long after a create the pool makes its next: the first command goes before it."""
 _DEATH_S = 1.0
 """How long a sandbox is watched in which a command's end was not told."""
 
@@ -75,7 +77,9 @@ class NativeEngine:
         self._images = ImageStore(self._store)
         self._snapshots = Snapshots(self._store)
         self._backlog = removal.Backlog(self._freed)
-        self._warm = WarmPool(Nursery(self._store, self._containers.alive, self._create, self._remove), warm)
+        self._warm = WarmPool(
+            Nursery(self._store, self._containers.alive, self._create, self._remove), warm, delay_s=_AFTER_S
+        )
 
     def doctor(self) -> list[Finding]:
         """See Engine."""
