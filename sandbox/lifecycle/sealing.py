@@ -128,7 +128,9 @@ def load(ctx: Context, stored: StoredChange) -> Sealed:
         changes = read_changes(directory / f"{kept.name}.changes")
         base = ctx.bases.get(kept.base)
         spec = ctx.target(kept.name).spec
-        targets.append(SealedTarget(spec, kept.identity, base, changes, delta(spec, kept.identity, base, changes)))
+        # What is predicted was computed when it was sealed, and the digest below is over it.
+        seen = delta(spec, kept.identity, base, changes, kept.predicted)
+        targets.append(SealedTarget(spec, kept.identity, base, changes, seen))
     seal_bytes = _seal_bytes([(target.delta, changes_digest(target.changes)) for target in targets])
     digest = hashlib.sha256(seal_bytes).hexdigest()
     if digest != stored.digest or seal_bytes != (directory / SEAL).read_bytes():

@@ -218,7 +218,7 @@ def _way_back(subjects: Sequence[Subject], rehearsals: Sequence[Rehearsal]) -> I
         yield f"target {name}"
         yield f"  restore point  all {len(subject.changes)} changed paths, {kept} bytes, kept in the manager's home"
         measured = (
-            f"{seconds[name]:.2f} s, measured on a copy, and a walk over the target"
+            f"about {seconds[name]:.2f} s, by a rehearsal on a copy and a sample of the target"
             if name in seconds
             else "not measured"
         )

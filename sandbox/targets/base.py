@@ -108,6 +108,10 @@ class Target(Protocol):
         """Where it is not as these changes to `base` left it: at their paths, in the directories that lead there, and
         inside the directories that they made. Reads nothing else of it."""
 
+    def reading_seconds(self, entries: int) -> float:
+        """About how long it takes to read it again where it has so many entries, by a sample of it as it is now. What
+        has not changed is not read whole then."""
+
     def inspect(self, base: Base, changes: tuple[Change, ...]) -> list[Hazard]:
         """What a reviewer must know, and what can't be applied (`blocks`)."""
 

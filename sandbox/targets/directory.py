@@ -8,9 +8,11 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from sandbox.errors import InputError, SandboxError
@@ -29,6 +31,10 @@ from sandbox.trees.manifest import HEADER
 from sandbox.trees.patterns import Patterns
 from sandbox.trees.scan import StatCache, scan
 from sandbox.trees.updating import Update, Updated
+from sandbox.trees.walk import Walk
+
+SAMPLE = 500
+"""So many entries tell how long a walk takes."""
 
 
 class DirectoryTarget:
@@ -74,6 +80,14 @@ class DirectoryTarget:
         """See `since`."""
         with identity.opened(self.path) as root, _explained("read"):
             return since.written(root, self._ignore, base, changes)
+
+    def reading_seconds(self, entries: int) -> float:
+        """By a walk over some of it."""
+        started, seen = time.perf_counter(), 0
+        with identity.opened(self.path) as root, suppress(SandboxError):  # it may be written to: then so far
+            for _ in islice(Walk(root, self._ignore), SAMPLE):
+                seen += 1
+        return (time.perf_counter() - started) / max(1, seen) * entries
 
     def inspect(self, base: Base, changes: tuple[Change, ...]) -> list[Hazard]:
         """See `inspection`."""

@@ -155,6 +155,9 @@ class _Rehearsal:
         shown = self.excerpt(base)
         return self._target.written_since(shown, shown.changes(changes))
 
+    def reading_seconds(self, entries: int) -> float:
+        return self._target.reading_seconds(entries)
+
     def inspect(self, base: Base, changes: tuple[Change, ...]) -> list[Hazard]:
         return self._target.inspect(base, changes)
 

@@ -78,6 +78,11 @@ class StoredBase:
         """Every entry in target view, the root first, in depth-first order."""
         return manifest.read(self.directory / MANIFEST)
 
+    @property
+    def count(self) -> int:
+        """How many entries it has."""
+        return Meta.read(self.directory).entries
+
     def blocks(self) -> Iterator[Block]:
         """The same in runs, not decoded."""
         return manifest.read_blocks(self.directory / MANIFEST)

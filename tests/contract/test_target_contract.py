@@ -259,6 +259,16 @@ def test_f3_what_others_wrote_since_where_a_change_was_made_is_named_and_nothing
     assert stage.now() == before
 
 
+def test_how_long_it_takes_to_read_grows_with_the_entries_and_changes_nothing(stage: Stage) -> None:
+    before = stage.now()
+    few, many = stage.target.reading_seconds(10), stage.target.reading_seconds(1_000_000)
+    assert 0 < few < many < 1000  # a walk takes microseconds for an entry, not a millisecond
+    assert stage.now() == before
+    stage.remove()
+    with pytest.raises(InputError):
+        stage.target.reading_seconds(10)
+
+
 def test_f3_restore_leaves_what_others_wrote_elsewhere(stage: Stage) -> None:
     request = promote(stage)
     path = stage.write_elsewhere(b"theirs")

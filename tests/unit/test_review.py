@@ -202,7 +202,7 @@ def test_a_failed_check_and_a_failed_rehearsal_are_said() -> None:
 def test_what_can_not_be_undone_and_the_way_back_are_said() -> None:
     text = text_of(*EDIT)
     assert "runs ['systemctl', 'reload', 'web'] after the apply" in "\n".join(section(text, "LOST"))
-    assert "0.25 s, measured on a copy" in "\n".join(section(text, "WAY BACK"))
+    assert "about 0.25 s, by a rehearsal on a copy" in "\n".join(section(text, "WAY BACK"))
 
 
 def test_hazards_that_block_are_marked_and_surface_is_apart_from_suspicion() -> None:
