@@ -41,7 +41,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """What tests one engine beyond the contract is not collected where that engine was not asked for."""
-    only_docker = ("test_docker_engine.py", "test_docker_stopped.py")
+    only_docker = ("test_docker_engine.py", "test_docker_onlooker.py", "test_docker_stopped.py")
     return True if collection_path.name in only_docker and "docker" not in engine_names(config) else None
 
 

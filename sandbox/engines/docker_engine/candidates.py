@@ -38,6 +38,31 @@ def differing(base: Iterable[Entry], chunks: Iterable[bytes], sink: Sink, fetch:
     return _Comparison(base, sink, fetch).run(chunks)
 
 
+def differing_among(
+    base: Iterable[Entry], untouched: frozenset[bytes], others: Iterable[bytes], sink: Sink, fetch: Fetch
+) -> Iterator[Candidate]:
+    """As `differing`, where `untouched` paths are known to be as in the base with all that is below them, and `others`
+    is an archive of the rest, in no order."""
+    compared = _Comparison((), sink, fetch)
+    left = {entry.path: entry for entry in _beyond(base, untouched)}
+    yield from compared.among(left, others)
+
+
+def _beyond(base: Iterable[Entry], untouched: frozenset[bytes]) -> Iterator[Entry]:
+    """The base's entries that are neither among the untouched nor below one of them."""
+    below: bytes | None = None
+    for entry in base:
+        if below is not None and entry.path.startswith(below):
+            continue
+        below = None
+        if entry.path not in untouched:
+            yield entry
+        elif entry.path == ROOT:
+            return
+        elif entry.kind == "dir":
+            below = entry.path + b"/"
+
+
 class _Comparison:
     """Two depth-first walks side by side: the base's entries and the archive's members."""
 
@@ -62,6 +87,25 @@ class _Comparison:
                 yield candidate
         collections.deque(stream, maxlen=0)
         for path, entry in waiting:
+            yield path, self._fetched(entry) if entry is not None and path in self._links else entry
+
+    def among(self, left: dict[bytes, Entry], chunks: Iterable[bytes]) -> Iterator[Candidate]:
+        """The archive's members in whatever order they come, held against `left`: what may differ of the base."""
+        found: dict[bytes, Entry | None] = {}
+        stream = iter(chunks)
+        for info, content in archive.members(stream):
+            path = _below_top(archive.raw(info.name))
+            old = left.pop(path, None)
+            new = self._linked(path, info, old) if info.islnk() else self._read(path, info, content, old)
+            self._seen[path] = new
+            if new != old:
+                found[path] = new
+        collections.deque(stream, maxlen=0)
+        self._base = iter(sorted(left.values(), key=lambda entry: sort_key(entry.path)))
+        self._next = next(self._base, None)
+        found.update(self._gone(None))
+        for path in sorted(found, key=sort_key):
+            entry = found[path]
             yield path, self._fetched(entry) if entry is not None and path in self._links else entry
 
     def _walk(self, chunks: Iterable[bytes]) -> Iterator[Candidate]:

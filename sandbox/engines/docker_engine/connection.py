@@ -68,6 +68,13 @@ class Connection:
         middle = before + (now() - before) / 2
         return (datetime.fromisoformat(_microseconds(says)) - middle).total_seconds()
 
+    @cached_property
+    def copies_up(self) -> bool:
+        """Whether what is written in a container is copied out of its image's layers before, path by path, and nothing
+        is ever moved out of them as a whole."""
+        says = self.api.info()
+        return says["Driver"] == "overlay2" and ["Native Overlay Diff", "true"] in (says.get("DriverStatus") or [])
+
     def image(self, name: str) -> dict[str, Any] | None:
         """What the engine knows of an image, by name or id; None where there is none."""
         api: Any = self.api  # the stubs leave this call without types

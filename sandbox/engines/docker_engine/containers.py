@@ -11,7 +11,7 @@ import os
 import select
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,8 +149,10 @@ class Containers:
         return int(found.get("current") or 0) > int(found.get("limit") or box.blueprint.allowance.pids) - _RUNTIME_TASKS
 
     @contextmanager
-    def temporary(self, kind: str, image: str, command: list[str], **host: Any) -> Iterator[str]:
-        """A container that is created, not started, and is gone afterwards."""
+    def temporary(
+        self, kind: str, image: str, command: list[str], remove: Callable[[str], object] | None = None, **host: Any
+    ) -> Iterator[str]:
+        """A container that is created, not started, and is gone afterwards, or once `remove` has come to it."""
         api = self._connection.api
         name = f"sandbox-{self._names.home}-{fresh_id(kind)}"
         labels = self._names.labels(kind, owner=self._locks.token())
@@ -170,9 +172,16 @@ class Containers:
             )
             yield made["Id"]
         finally:
-            self.remove(name)
+            (remove or self.remove)(name)
 
-    def beside(self, kind: str, box: Box, command: list[str], capabilities: list[str]) -> AbstractContextManager[str]:
+    def beside(
+        self,
+        kind: str,
+        box: Box,
+        command: list[str],
+        capabilities: list[str],
+        remove: Callable[[str], object] | None = None,
+    ) -> AbstractContextManager[str]:
         """A temporary container that shares a sandbox's processes, and nothing else.
 
         It is made from the sandbox's original image, so its programs are there whatever the agent deleted.
@@ -181,6 +190,7 @@ class Containers:
             kind,
             box.blueprint.image_id,
             command,
+            remove,
             pid_mode=f"container:{box.id}",
             cap_drop=["ALL"],
             cap_add=capabilities,

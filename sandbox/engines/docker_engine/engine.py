@@ -31,7 +31,7 @@ from sandbox.engines.base import (
 )
 from sandbox.engines.docker_engine import candidates, naming, terminal
 from sandbox.engines.docker_engine.connection import Connection
-from sandbox.engines.docker_engine.containers import Containers
+from sandbox.engines.docker_engine.containers import Box, Containers
 from sandbox.engines.docker_engine.diagnosis import diagnose
 from sandbox.engines.docker_engine.execution import Commands
 from sandbox.engines.docker_engine.files import Files
@@ -42,6 +42,7 @@ from sandbox.engines.docker_engine.library import DEFAULT, Library
 from sandbox.engines.docker_engine.locks import Locks
 from sandbox.engines.docker_engine.mapping import mapped
 from sandbox.engines.docker_engine.naming import Blueprint, Names
+from sandbox.engines.docker_engine.onlooker import Onlooker
 from sandbox.engines.docker_engine.removals import Removals
 from sandbox.engines.docker_engine.snapshots import Snapshots
 from sandbox.engines.docker_engine.warm import Nursery
@@ -79,6 +80,7 @@ class DockerEngine:
         killer = Killer(self._connection, self._containers, self._locks)
         self._commands = Commands(self._connection, self._containers, killer, self._locks)
         self._removals = Removals()
+        self._onlooker = Onlooker(self._connection, self._containers, self._removals)
         self._whiteouts = Whiteouts(self._connection, self._commands, self._locks)
         self._snapshots = Snapshots(
             self._connection,
@@ -159,19 +161,26 @@ class DockerEngine:
 
     def changes(self, request: ChangesRequest) -> Generator[Candidate, None, None]:
         """See Engine."""
-        with mapped(), self._frozen(request.origin) as container:
-            path = request.placement.path
+        with mapped(), self._frozen(request.origin) as (container, box), ExitStack() as stack:
+            path, tree = request.placement.path, request.placement.tree
 
             def fetch(below: bytes) -> AbstractContextManager[Iterator[bytes]]:
                 return self._connection.archive(container, path.encode() + b"/" + below)
 
-            with ExitStack() as stack:
-                try:
-                    chunks = stack.enter_context(self._connection.archive(container, path))
-                except docker_errors.NotFound:
-                    yield ROOT, None
+            if box is not None and self._onlooker.is_worth_it(tree):
+                base = self._names.base(box.blueprint.base)
+                view = stack.enter_context(self._onlooker.look(request.origin, box, base, path))
+                if view is not None:
+                    yield from candidates.differing_among(
+                        tree.entries(), view.untouched, view.others, request.sink, fetch
+                    )
                     return
-                yield from candidates.differing(request.placement.tree.entries(), chunks, request.sink, fetch)
+            try:
+                chunks = stack.enter_context(self._connection.archive(container, path))
+            except docker_errors.NotFound:
+                yield ROOT, None
+                return
+            yield from candidates.differing(tree.entries(), chunks, request.sink, fetch)
 
     def usage(self, sandbox: str) -> Usage:
         """See Engine."""
@@ -259,13 +268,13 @@ class DockerEngine:
         self._snapshots.release(says["Image"], says["Config"]["Labels"][naming.BASE])
 
     @contextmanager
-    def _frozen(self, origin: str) -> Iterator[str]:
-        """A container that shows the origin's files and does not change them meanwhile."""
+    def _frozen(self, origin: str) -> Iterator[tuple[str, Box | None]]:
+        """A container that shows the origin's files and does not change them meanwhile; for a sandbox, what it is."""
         with ExitStack() as stack:
             if self._snapshots.exists(origin):
-                yield stack.enter_context(self._snapshots.reader(origin))
+                yield stack.enter_context(self._snapshots.reader(origin)), None
                 return
             stack.enter_context(self._locks.hold(origin))
             box = self._containers.find(origin)
             stack.enter_context(self._containers.frozen(origin, box))
-            yield box.id
+            yield box.id, box

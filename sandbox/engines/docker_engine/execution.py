@@ -187,7 +187,7 @@ class Commands:
         return str(made["Id"])
 
     def _started(self, run: _Run) -> ExecStream:
-        return self._connection.patiently(lambda: ExecStream(self._connection.api, run.exec_id))
+        return self._connection.patiently(lambda: ExecStream.started(self._connection.api, run.exec_id))
 
     def _follow(self, request: ExecRequest, box: Box, run: _Run, stream: ExecStream, started: float) -> None:
         """Pass output on until the command has ended, whoever keeps its pipes open; end it when it is time."""

@@ -19,7 +19,8 @@ from sandbox.trees.entry import digest
 
 HOME = "sandbox.home"
 KIND = "sandbox.kind"
-"""`sandbox`, `snapshot`, `base`, `image`, or a temporary container: `builder`, `reader`, `killer`, `mender`."""
+"""`sandbox`, `snapshot`, `base`, `image`, or a temporary container: `builder`, `reader`, `killer`, `mender`,
+`onlooker`."""
 ID = "sandbox.id"
 """The snapshot that an image is; of a container, the sandbox that it was made for: its name tells which it is now."""
 BLUEPRINT = "sandbox.blueprint"
@@ -33,7 +34,7 @@ DEFINITION = "sandbox.definition"
 _RETIRED = ".gone-"
 _NEXT = ".next"
 
-TEMPORARY = ("builder", "reader", "killer", "mender")
+TEMPORARY = ("builder", "reader", "killer", "mender", "onlooker")
 
 
 @dataclass(frozen=True, slots=True)

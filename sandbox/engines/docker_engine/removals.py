@@ -18,9 +18,9 @@ class Removals:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._workers: ThreadPoolExecutor | None = None
-        self._under_way: dict[str, list[Future[None]]] = {}
+        self._under_way: dict[str, list[Future[object]]] = {}
 
-    def begin(self, sandbox: str, remove: Callable[[], None]) -> None:
+    def begin(self, sandbox: str, remove: Callable[[], object]) -> None:
         """Let it be done; one that fails is left to the next sweep."""
         with self._lock:
             if self._workers is None:

@@ -32,10 +32,19 @@ class Duplex(Protocol):
 
 
 class ExecStream:
-    """The connection of one started exec. Leave it as a context manager to close it."""
+    """The connection of one started exec, or of a container. Leave it as a context manager to close it."""
 
-    def __init__(self, api: docker.APIClient, exec_id: str, *, tty: bool = False) -> None:
-        taken: Any = api.exec_start(exec_id, tty=tty, socket=True)
+    @classmethod
+    def started(cls, api: docker.APIClient, exec_id: str, *, tty: bool = False) -> Self:
+        """Start an exec that was made."""
+        return cls(api.exec_start(exec_id, tty=tty, socket=True))
+
+    @classmethod
+    def attached(cls, api: docker.APIClient, container: str) -> Self:
+        """The output of a container that is about to be started."""
+        return cls(api.attach_socket(container, {"stdout": 1, "stderr": 1, "stream": 1}))
+
+    def __init__(self, taken: Any) -> None:
         self._keep = taken  # the response behind it closes the socket when it is collected
         self._socket: Duplex = getattr(taken, "_sock", taken)
         self._socket.settimeout(0)

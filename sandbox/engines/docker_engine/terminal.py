@@ -45,7 +45,7 @@ def join(connection: Connection, locks: Locks, box: Box, request: ShellRequest) 
     with contextlib.ExitStack() as stack:
         with locks.starting(request.sandbox):
             stack.enter_context(_raw() if is_terminal else contextlib.nullcontext())
-            stream = stack.enter_context(ExecStream(connection.api, made["Id"], tty=is_terminal))
+            stream = stack.enter_context(ExecStream.started(connection.api, made["Id"], tty=is_terminal))
             await_start(connection, made["Id"])
         _pump(connection, made["Id"], stream, shown, is_terminal=is_terminal)
     says = connection.api.exec_inspect(made["Id"])
