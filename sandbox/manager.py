@@ -161,7 +161,9 @@ class Manager(Sandboxes, Runs, Changes, Upkeep):
             captured = lifecycle.capturing.recalled(self.context, base)
         names = names or tuple(captured or ())
         launch = lifecycle.parts.opening(self.context, names, limits or Limits(), network, env or {}, path_of(key))
-        captured = captured or lifecycle.capturing.capture(self.context, names)
+        if captured is None:
+            lifecycle.sessions.expect(self.context, limits or Limits())
+            captured = lifecycle.capturing.capture(self.context, names)
         record = lifecycle.sessions.create(
             self.context,
             captured,

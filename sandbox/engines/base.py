@@ -233,6 +233,10 @@ class Engine(Protocol):
     def doctor(self) -> list[Finding]:
         """What it needs and whether that is there; never raises."""
 
+    def expect(self, limits: Limits) -> None:
+        """One will be created soon, with these limits: what takes a while to start may start meanwhile. Never raises:
+        what is wrong `create` will say."""
+
     def create(self, request: CreateRequest) -> None:
         """A running sandbox; when it fails, nothing of it stays.
 

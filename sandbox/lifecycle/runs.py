@@ -72,6 +72,7 @@ def _attempts(
     keep: bool,
     launched: tuple[str, Part | None],
 ) -> tuple[RunRecord, StoredChange | None]:
+    sessions.expect(ctx, task.limits)
     captured = capturing.capture(ctx, task.targets, _telling(on_event))
     sandbox, launch = launched
     box = sessions.create(

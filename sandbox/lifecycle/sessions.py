@@ -11,7 +11,7 @@ import shlex
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from sandbox.engines.base import (
     Placement,
     RestoreRequest,
 )
-from sandbox.errors import InputError
+from sandbox.errors import InputError, SandboxError
 from sandbox.faults import reached
 from sandbox.governance import Part
 from sandbox.lifecycle import bounds, instants, parts
@@ -42,6 +42,12 @@ ALIVE = ("creating", "ready")
 
 _AT_ONCE = 4
 """Forks that start at a time; more gain nothing where cores are few, and wait for each other where they are many."""
+
+
+def expect(ctx: Context, limits: Limits) -> None:
+    """Have the engine begin what takes a while, before the targets are looked at. What is wrong `create` says."""
+    with suppress(SandboxError):
+        ctx.engine(ctx.default_engine()).expect(limits)
 
 
 def create(

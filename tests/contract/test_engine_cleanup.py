@@ -72,6 +72,16 @@ def test_destroy_leaves_nothing(boxes: Boxes, engine: Engine, home: Path) -> Non
     assert box.id not in [instance.sandbox for instance in engine.instances()]
 
 
+def test_what_is_expected_and_never_comes_leaves_nothing(engine: Engine, home: Path) -> None:
+    engine.close()
+    files, seen = host.files_below(home), host.traces(home.name)
+    engine.expect(LIMITS)
+    engine.expect(LIMITS)
+    engine.close()
+    assert host.traces(home.name) == seen
+    assert host.files_below(home) == files
+
+
 @pytest.mark.every_image
 def test_destroy_before_or_after_discard_and_twice(boxes: Boxes, engine: Engine, home: Path) -> None:
     engine.destroy(boxes.create().id)

@@ -49,6 +49,7 @@ from sandbox.engines.docker_engine.warm import Nursery
 from sandbox.engines.docker_engine.whiteouts import Whiteouts
 from sandbox.engines.warm import WarmPool, is_idle
 from sandbox.errors import NotFound
+from sandbox.spec import Limits
 from sandbox.trees.entry import ROOT
 
 REFILL_S = 0.25
@@ -97,6 +98,9 @@ class DockerEngine:
     def doctor(self) -> list[Finding]:
         """See Engine."""
         return diagnose(self._connection)
+
+    def expect(self, limits: Limits) -> None:
+        """See Engine. A container can't be begun before all that it is made of is known; the warm pool is for that."""
 
     def create(self, request: CreateRequest) -> None:
         """See Engine."""

@@ -13,6 +13,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from sandbox.engines.native.kernel import in_private_mounts
 from sandbox.engines.native.spares import Spare, Spares
 from sandbox.engines.native.store import SandboxState, Store
 from sandbox.engines.native.ways_in import ThroughKeeper, ThroughRuntime
-from sandbox.errors import EngineUnavailable
+from sandbox.errors import EngineError, EngineUnavailable
 from sandbox.spec import Limits
 
 
@@ -69,6 +70,12 @@ class Containers:
         """Have a command start where all memory is used up, too."""
         if state.runtime == keepers.NAME:
             limits.make_room_to_enter(self.group(state).path, state.origin.limits.memory_mb)
+
+    def expect(self, bounds: Limits) -> None:
+        """Have a keeper started if none waits, for a start that comes soon."""
+        with suppress(OSError, EngineError):
+            if choose() == keepers.NAME:
+                self._spares.expect(bounds, self._config)
 
     def fresh(self, state: SandboxState) -> SandboxState:
         """The state for a start: with an empty upper layer and a name that no earlier container had."""

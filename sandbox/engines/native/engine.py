@@ -49,6 +49,7 @@ from sandbox.engines.native.warm import Nursery, kind
 from sandbox.engines.native.ways_in import ThroughRuntime
 from sandbox.engines.warm import WarmPool, is_idle
 from sandbox.errors import EngineError, EngineUnavailable, InputError, NotFound, SandboxDied
+from sandbox.spec import Limits
 
 WORKSPACE = "/workspace"
 _AFTER_S = 0.05
@@ -84,6 +85,11 @@ class NativeEngine:
     def doctor(self) -> list[Finding]:
         """See Engine."""
         return doctor.findings(self._store.root)
+
+    def expect(self, limits: Limits) -> None:
+        """See Engine."""
+        if os.geteuid() == 0 and not self._warm.most:
+            self._containers.expect(limits)
 
     def create(self, request: CreateRequest) -> None:
         """See Engine."""

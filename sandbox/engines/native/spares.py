@@ -121,6 +121,12 @@ class Spares:
                 return found
             _end(found)
 
+    def expect(self, bounds: Limits, config: Callable[[str, Limits], dict[str, Any]]) -> None:
+        """Have one wait that will be ready soon, if none does."""
+        with self._lock:
+            if not self._waiting:
+                self._waiting.append(self._make(bounds, config))
+
     def refill(self, bounds: Limits, config: Callable[[str, Limits], dict[str, Any]]) -> None:
         """Have as many made as shall wait, by others, while the caller goes on: soon, or at once where none is left."""
         with self._lock:

@@ -75,6 +75,19 @@ def test_a_sandbox_from_a_keeper_that_waited_has_its_own_limits(
     assert probed(first)["namespaces"] == ours["namespaces"]
 
 
+def test_what_is_expected_starts_before_it_is_created_and_takes_what_it_then_is_asked_for(
+    boxes: Boxes, engine: NativeEngine, home: Path
+) -> None:
+    engine.close()
+    engine.expect(SMALL)
+    engine.expect(SMALL)
+    (name,) = waiting(engine)
+    box = boxes.create(limits=LARGE)
+    container = state_of(home, box.id).container
+    assert container == name
+    assert limits_of(home, container) == [LARGE.memory_mb << 20, LARGE.pids + 1, int(LARGE.cpus * 100_000)]
+
+
 def test_what_is_at_the_places_of_the_kernels_files_does_not_matter(boxes: Boxes, engine: NativeEngine) -> None:
     """A fork of a sandbox in which all was deleted, from a keeper whose mounts were made without its files."""
     box = boxes.create()
