@@ -16,7 +16,7 @@ _LOOKED = "a container is started to look, since the engine's own list can be li
 WHY: dict[tuple[str, str], str] = {
     ("native", "create and first exec"): _WALKED,
     ("native", "create and first exec, warm pool"): _WALKED,
-    ("native", "sandbox run -- true, nothing changed"): _WALKED,
+    ("native", "sandbox run -- true, nothing changed"): "half of it is loading; then a walk in Python (decision 0021)",
     ("native", "exec"): "beside a fork and an exec: setns, the filter, two wake-ups, a look at limits (decision 0018)",
     ("native", "rollback to A"): _START,
     ("native", "rollback to B"): _START,
@@ -24,7 +24,10 @@ WHY: dict[tuple[str, str], str] = {
     ("native", "fork of 16 at once"): _START,
     ("native", "live snapshot, change A, with reflinks"): _COPIED,
     ("native", "live snapshot, change B"): _COPIED,
-    ("native", "destroy"): "up to 200 entries of each snapshot that goes with it are removed at once (decision 0018)",
+    (
+        "native",
+        "destroy",
+    ): "its processes' end is awaited, and each snapshot that goes with it is a record (decision 0021)",
     ("native", "first capture of 10,000 files, 200 MB"): _CAPTURE,
     ("docker", "first capture of 10,000 files, 200 MB"): _CAPTURE,
     ("native", "capture of an unchanged tree"): _WALK,
@@ -33,7 +36,7 @@ WHY: dict[tuple[str, str], str] = {
     ("docker", "capture with one file changed"): _WALK,
     ("native", "seal, review and promote A"): "the target is walked twice, the rehearsal applies twice (decision 0015)",
     ("native", "restore of A"): "the target is walked twice, by one process (decision 0015)",
-    ("native", "sandbox list"): "typer, pydantic and the interpreter take most of it (decision 0015)",
+    ("native", "sandbox list"): "typer, pydantic and the interpreter take most of it (decision 0021)",
     ("docker", "diff_a"): _LOOKED,
     ("docker", "diff_b"): _LOOKED,
 }
