@@ -101,7 +101,7 @@ class _Comparison:
             if new != old:
                 found[path] = new
         collections.deque(stream, maxlen=0)
-        self._base = iter(sorted(left.values(), key=lambda entry: sort_key(entry.path)))
+        self._base = iter(left.values())  # in the base's order still
         self._next = next(self._base, None)
         found.update(self._gone(None))
         for path in sorted(found, key=sort_key):

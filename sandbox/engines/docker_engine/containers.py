@@ -33,8 +33,6 @@ MIB = 1 << 20
 _RUNTIME_TASKS = 8
 """What the engine's runtime is in the sandbox while it starts a command there: a process of several threads."""
 _LOOK_S = 0.002
-_HOSTS = "/etc/hosts"
-_LOCALHOST = b"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 _MEASURED_TIMES = 3
 """What changes while it is measured may fail a measurement; what can't be measured fails all of them."""
 
@@ -89,7 +87,7 @@ class Containers:
             name=name,
             hostname="sandbox",
             user="0",
-            entrypoint=waiter.command(architecture),
+            entrypoint=waiter.command(architecture, alone=blueprint.network == "none"),
             command=[],
             working_dir="/",
             environment=blueprint.env,
@@ -101,7 +99,7 @@ class Containers:
             host_config=self._host_config(blueprint),
         )
         try:
-            self._furnish(made["Id"], blueprint, waiter.program(architecture) if touched else None)
+            self._furnish(made["Id"], blueprint, architecture, touched=touched)
             api.start(made["Id"])
         except BaseException:
             self.remove(made["Id"])
@@ -315,14 +313,16 @@ class Containers:
                 raise
         return True
 
-    def _furnish(self, container: str, blueprint: Blueprint, program: bytes | None) -> None:
-        """Put in what its layers do not have: the names of itself, which an engine leaves to us where it is to make no
-        network, and the waiter, which an agent may have deleted before a snapshot."""
-        added = archive.file(_HOSTS, _LOCALHOST, 0o644) if blueprint.network == "none" else b""
-        if program is not None:
+    def _furnish(self, container: str, blueprint: Blueprint, architecture: str, *, touched: bool) -> None:
+        """Put the waiter in its place, which an agent may have deleted before a snapshot; where there is none for the
+        architecture, what it would write."""
+        program, added = waiter.program(architecture), b""
+        if program is None and blueprint.network == "none":
+            added = archive.file(waiter.HOSTS, waiter.LOCALHOST, 0o644)
+        elif program is not None and touched:
             found = self._connection.path_status(container, waiter.PATH)
             if found is None or (found["mode"], found["size"]) != (0o755, len(program)):
-                added += archive.file(waiter.PATH, program, 0o755)
+                added = archive.file(waiter.PATH, program, 0o755)
         if added:
             self._connection.api.put_archive(container, "/", added + archive.END)
 

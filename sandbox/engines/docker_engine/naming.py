@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 from sandbox.engines.base import CreateRequest
+from sandbox.engines.docker_engine import waiter
 from sandbox.errors import InputError
 from sandbox.spec import Limits, Network
 from sandbox.trees.entry import digest
@@ -88,7 +89,7 @@ def blueprint(request: CreateRequest, image_id: str) -> Blueprint:
 
 def base_digest(image_id: str, placements: Sequence[tuple[str, str]]) -> str:
     """Names a base layer: what it stands on and what is placed where."""
-    parts = [image_id.encode()]
+    parts = [image_id.encode(), waiter.program("amd64") or b""]
     for path, tree in placements:
         parts += [path.encode(), tree.encode()]
     return digest(parts)

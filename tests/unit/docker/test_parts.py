@@ -113,7 +113,7 @@ def test_the_waiter_runs_and_waits(tmp_path: Path) -> None:
 
 def test_other_machines_wait_with_what_the_image_has() -> None:
     assert waiter.program("arm64") is None
-    assert waiter.command("arm64") == ["sleep", "infinity"]
+    assert waiter.command("arm64", alone=True) == ["sleep", "infinity"]
 
 
 def test_an_owner_that_ends_leaves_no_file(tmp_path: Path) -> None:
