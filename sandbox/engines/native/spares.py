@@ -130,6 +130,7 @@ class Spares:
     def refill(self, bounds: Limits, config: Callable[[str, Limits], dict[str, Any]]) -> None:
         """Have as many made as shall wait, by others, while the caller goes on: soon, or at once where none is left."""
         with self._lock:
+            self._closed = False  # who goes on after that wants some again
             if not self._waiting:
                 self._fill(bounds, config)
             elif self._later is None:
@@ -154,6 +155,7 @@ class Spares:
             self._closed = True
             if self._later is not None:
                 self._later.cancel()
+                self._later = None
             had_any = bool(self._waiting)
             _end_all(self._waiting)
         self._nursery.close()

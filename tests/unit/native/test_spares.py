@@ -140,5 +140,17 @@ def test_an_engine_that_is_closed_leaves_nothing(boxes: Boxes, engine: NativeEng
     assert not os.path.exists(f"/sys/fs/cgroup/memory/{cgroups.PARENT}/{home.name}")
 
 
+def test_an_engine_that_goes_on_after_it_was_closed_has_as_many_waiting_as_before(
+    boxes: Boxes, engine: NativeEngine
+) -> None:
+    boxes.create()
+    boxes.create()
+    engine.close()
+    assert waiting(engine) == []
+    boxes.create()
+    boxes.create()
+    host.wait_until(lambda: len(waiting(engine)) == 2, "two wait")
+
+
 def _names(line: str, names: list[str]) -> bool:
     return any(name in line for name in names) or not line.rpartition("/")[2].startswith(("kept-", "exec-", "sbx"))
