@@ -47,6 +47,7 @@ class Curve:
 
 _FLAT = Claim(FLAT, "flat")
 _LINEAR = Claim(LINEAR, "linear")
+_LINKED = Claim(LINEAR, "linear: what the sandbox holds since it began is linked, 6 us an entry (decision 0018)")
 MEMORY = "capture_memory"
 """The most that this process held while it captured for the first time; not a time."""
 UNITS = {MEMORY: "MiB"}
@@ -66,13 +67,19 @@ FILES, BYTES, CHANGE, CHAIN, ALIVE = (
 CLAIMS: dict[str, dict[str, Claim]] = {
     FILES: _all(
         create=Claim(LINEAR, "linear: the target is looked at once, to see whether it is still the base"),
+        diff=Claim(LINEAR, "linear: the fingerprint that it leads to is a hash over every entry"),
         capture_first=_LINEAR,
         capture_again=_LINEAR,
         capture_memory=Claim(0.1, "flat: half as much again at a hundred times the size would be too much", 0.1),
     ),
     BYTES: _all(capture_again=Claim(FLAT, "flat: what has not changed is not read"), capture_first=_LINEAR),
     CHANGE: _all(snapshot=_LINEAR, diff=_LINEAR),
-    CHAIN: _all(diff=Claim(LINEAR, "linear: each snapshot of this chain adds to what differs")),
+    CHAIN: _all(
+        snapshot=_LINKED,
+        snapshot_again=_LINKED,
+        diff=Claim(LINEAR, "linear: each snapshot of this chain adds to what differs"),
+        destroy=Claim(LINEAR, "linear: a record for each snapshot that goes with it"),
+    ),
     ALIVE: _all(),
 }
 
