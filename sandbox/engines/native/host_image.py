@@ -33,8 +33,10 @@ _ETC = (
 )  # fmt: skip
 """Public by nature. Keys and tokens are elsewhere (ssl/private, pki/tls/private, ssh, *.conf of package managers)."""
 
+HOSTS = "127.0.0.1\tlocalhost\n::1\tlocalhost\n127.0.1.1\tsandbox\n"
+"""/etc/hosts of a sandbox: its own names, and nobody else's."""
 _OWN = {
-    "hosts": "127.0.0.1\tlocalhost\n::1\tlocalhost\n127.0.1.1\tsandbox\n",
+    "hosts": HOSTS,
     "hostname": "sandbox\n",
     "nsswitch.conf": "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservices: files\n",
     "host.conf": "multi on\n",

@@ -7,6 +7,7 @@ names. Must not know how an archive is built.
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -113,3 +114,8 @@ def _unpack(archive: Path, target: Path) -> None:
     if done.returncode != 0:
         says = " ".join(done.stderr.decode(errors="replace").split())
         raise EngineError(f"The image archive {archive} can't be unpacked: {says}", "Is there room on the disk?")
+    hosts = target / "etc" / "hosts"
+    # Debian's has none: whoever runs it is expected to write one.
+    if hosts.parent.is_dir() and not hosts.parent.is_symlink() and not os.path.lexists(hosts):
+        hosts.write_text(host_image.HOSTS, encoding="ascii")
+        hosts.chmod(0o644)
