@@ -73,7 +73,12 @@ CLAIMS: dict[str, dict[str, Claim]] = {
         capture_memory=Claim(0.1, "flat: half as much again at a hundred times the size would be too much", 0.1),
     ),
     BYTES: _all(capture_again=Claim(FLAT, "flat: what has not changed is not read"), capture_first=_LINEAR),
-    CHANGE: _all(snapshot=_LINEAR, diff=_LINEAR),
+    CHANGE: _all(
+        snapshot=_LINEAR,
+        snapshot_again=_LINKED,
+        diff=_LINEAR,
+        destroy=Claim(LINEAR, "linear: what was written is removed by a thread that begins meanwhile"),
+    ),
     CHAIN: _all(
         snapshot=_LINKED,
         snapshot_again=_LINKED,

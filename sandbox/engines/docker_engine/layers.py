@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 from docker import errors as docker_errors
 
@@ -31,6 +31,7 @@ class Layers:
         self._locks = locks
         self._containers = containers
         self._kept = ""
+        self._keeping: BinaryIO | None = None
 
     def lock(self, base: str) -> str:
         """The lock that is held while a base layer is made, taken into use, or removed."""
@@ -48,10 +49,14 @@ class Layers:
 
     def keep(self, base: str) -> None:
         """Let the base layer of the last create stay until this engine object is closed: making one anew costs as much
-        as the whole tree, and the next sandbox is most likely of the same."""
+        as the whole tree, and the next sandbox is most likely of the same. Other processes see that it is kept."""
         before, self._kept = self._kept, base
-        if before != base:
-            self.release(before)
+        if before == base:
+            return
+        if self._keeping is not None:
+            self._keeping.close()
+        self._keeping = self._locks.share(_keeping(base)) if base else None
+        self.release(before)
 
     def close(self) -> None:
         """Keep none any more. What can't be removed now is left to a sweep."""
@@ -59,12 +64,14 @@ class Layers:
             self.keep("")
 
     def release(self, base: str) -> None:
-        """Remove a base layer unless a sandbox or a snapshot still stands on it, or it is kept."""
+        """Remove a base layer unless a sandbox or a snapshot still stands on it, or somebody keeps it."""
         if not base or base == self._kept:
             return
-        with self._locks.hold(self.lock(base)):
-            if not self._in_use(base):
-                self.untag(self._names.base(base))
+        with self._locks.hold(self.lock(base)), self._locks.hold_if_free(_keeping(base)) as free:
+            if free:
+                if not self._in_use(base):
+                    self.untag(self._names.base(base))
+                self._locks.forget(_keeping(base))
             self._locks.forget(self.lock(base))
 
     def untag(self, image: str, *, force: bool = True) -> None:
@@ -120,6 +127,11 @@ class Layers:
             labels = self._names.labels("base", base=blueprint.base)
             api.commit(container, repository=repository, tag=tag, conf={"Labels": labels})
         return image
+
+
+def _keeping(base: str) -> str:
+    """The lock that everybody shares who keeps a base layer."""
+    return f"keeping-{base}"
 
 
 def _archive(architecture: str, cwd: str, placements: Sequence[Placement]) -> Iterator[bytes]:

@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 class Locks:
@@ -30,6 +31,10 @@ class Locks:
             yield
         finally:
             os.close(descriptor)
+
+    def share(self, name: str) -> BinaryIO:
+        """Hold `name` together with others who share it, until what is given is closed or gone; see `hold_if_free`."""
+        return os.fdopen(self._take(name, fcntl.LOCK_SH), "rb")
 
     @contextmanager
     def hold_if_free(self, name: str) -> Iterator[bool]:

@@ -17,6 +17,7 @@ import pytest
 from docker.utils import kwargs_from_env
 
 from sandbox import faults
+from sandbox.clock import fresh_id
 from sandbox.engines.base import CreateRequest, ExecRequest, RestoreRequest
 from sandbox.engines.docker_engine import DockerEngine, naming, waiter
 from sandbox.errors import InputError, NotFound, SandboxDied
@@ -293,3 +294,23 @@ def test_a_shell_that_is_fed_by_a_pipe_keeps_the_streams_apart(boxes: Boxes, eng
         command, input=b"echo out; echo err >&2; exit 3\n", capture_output=True, timeout=60, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (3, b"out\n", b"err\n")
+
+
+def test_a_base_that_another_manager_keeps_outlives_the_end_of_this_one(boxes: Boxes, engine: DockerEngine) -> None:
+    """A short command beside a manager that lives on would cost its next create a base made anew."""
+
+    def bases() -> set[str]:
+        return {str(image["Id"]) for image in engine._layers.listed(engine._names.of_home("base"))}
+
+    engine.close()
+    before = bases()
+    first = boxes.create(boxes.tree(lambda root: (root / "alone").write_text("x"), "alone"))
+    (made,) = bases() - before
+    engine.destroy(first.id)
+    other = DockerEngine(home_id=engine._names.home, scratch=engine._locks._directory.parent)
+    other.create(CreateRequest(second := fresh_id("sbx"), "base", first.placements, LIMITS))
+    other.destroy(second)
+    other.close()
+    assert made in bases()
+    engine.close()
+    assert made not in bases()
