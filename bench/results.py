@@ -9,11 +9,13 @@ import json
 import os
 import re
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import sandbox
+from bench.claims import judged
 from sandbox.bench import machine
 from sandbox.bench.outcome import BenchRecord
 
@@ -59,8 +61,11 @@ def write(path: Path, document: dict[str, Any]) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """What is in a file of results."""
+    """What is in a file of results, its curves held against what is claimed today."""
     document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    for one in document["scale"]:
+        medians = dict(zip(one["sizes"], one["medians"], strict=True))
+        one.update(asdict(judged(one["axis"], one["operation"], medians)))
     return document
 
 
