@@ -129,7 +129,7 @@ class Manager(Sandboxes, Runs, Changes, Upkeep):
 
     def capture(self, target: str | None = None, *, targets: Sequence[str] = ()) -> CaptureRecord:
         """The state of each target as it is now, for `create(base=…)`; it is there as long as this manager is open."""
-        names = (*([target] if target else []), *targets)
+        names = _names(target, targets)
         if not names:
             raise InputError("A capture needs targets.", "Name at least one.")
         return lifecycle.capturing.recorded(lifecycle.capturing.capture(self.context, names))
@@ -153,7 +153,7 @@ class Manager(Sandboxes, Runs, Changes, Upkeep):
         `base`: as the targets were when they were captured, without another look at them; for many of one state.
         `key`: the launcher's SSH key. Its signature covers all that this process does in the sandbox.
         """
-        names = (*([target] if target else []), *targets)
+        names = _names(target, targets)
         if bool(names) + bool(change) + bool(base) != 1:
             raise InputError("A sandbox needs targets, or a change.", "Give --target NAME, or --change CHANGE.")
         captured = lifecycle.quarantine.captured(self.context, change) if change else None
@@ -186,3 +186,8 @@ class Manager(Sandboxes, Runs, Changes, Upkeep):
             raise InputError(f"--count is {count}: it must be 1 or more.")
         records = lifecycle.sessions.fork(self.context, snapshot_id(snapshot), count, path_of(key))
         return tuple(Box(self, record) for record in records)
+
+
+def _names(target: str | None, targets: Sequence[str]) -> tuple[str, ...]:
+    """Of all targets that were named, alone or among others."""
+    return (*([target] if target else []), *targets)

@@ -72,18 +72,17 @@ class Backlog:
     def _work(self) -> None:
         while True:
             with self._lock:
-                asked, self._asked = self._asked, False
-                doomed, self._doomed = self._doomed, []
-                clear, self._clear = self._clear, []
-                if not asked and not doomed:
+                if not self._asked:
                     self._thread = None
                     return
+                self._asked = False
+                doomed, self._doomed = self._doomed, []
+                clear, self._clear = self._clear, []
             for work in clear:
                 with suppress(OSError, SandboxError):  # what stays of it is a stray, and a sweep says what is wrong
                     work()
-            if asked:
-                with suppress(OSError):  # the next sweep asks again, and says what is wrong
-                    doomed += self._find()
+            with suppress(OSError):  # the next sweep asks again, and says what is wrong
+                doomed += self._find()
             for path in doomed:
                 with suppress(OSError):  # it stays set aside, and a sweep says why it can't go
                     remove_tree(path)
