@@ -33,6 +33,27 @@ class Family:
         return recorded
 
 
+@dataclass
+class Line:
+    """Three sandboxes, each from a snapshot of the one before; the last went back to the first's snapshot."""
+
+    first: Box
+    second: Box
+    last: Box
+    old: str
+    new: str
+
+
+def line_of(family: Family) -> Line:
+    first = family.first()
+    old = first.snapshot().snapshot
+    second = family.fork(old)
+    new = second.snapshot().snapshot
+    last = family.fork(new)
+    last.rollback(old)
+    return Line(first, second, last, old, new)
+
+
 @pytest.fixture
 def family(house: House) -> Iterator[Family]:
     with Manager.open(house.home, house.config, house.engine) as manager:  # type: ignore[arg-type]
@@ -52,31 +73,21 @@ def test_snapshots_go_with_the_last_sandbox_that_made_them_or_came_from_them(fam
 
 
 def test_a_snapshot_that_a_sandbox_was_taken_to_stays_until_it_goes_elsewhere(family: Family) -> None:
-    box = family.first()
-    old = box.snapshot().snapshot
-    fork = family.fork(old)
-    new = fork.snapshot().snapshot
-    last = family.fork(new)
-    last.rollback(old)
-    box.destroy()
-    fork.destroy()
-    assert family.kept() == {old, new}
-    last.rollback(new)
-    assert family.kept() == {new}
-    last.destroy()
+    line = line_of(family)
+    line.first.destroy()
+    line.second.destroy()
+    assert family.kept() == {line.old, line.new}
+    line.last.rollback(line.new)
+    assert family.kept() == {line.new}
+    line.last.destroy()
     assert family.kept() == set()
 
 
 def test_a_snapshot_that_was_worked_on_from_goes_with_who_did(family: Family) -> None:
-    box = family.first()
-    old = box.snapshot().snapshot
-    fork = family.fork(old)
-    new = fork.snapshot().snapshot
-    last = family.fork(new)
-    last.rollback(old)
-    for other in (box, fork):
+    line = line_of(family)
+    for other in (line.first, line.second):
         other.destroy()
-    own = last.snapshot().snapshot
-    assert family.kept() >= {new, own}
-    last.destroy()
+    own = line.last.snapshot().snapshot
+    assert family.kept() >= {line.new, own}
+    line.last.destroy()
     assert family.kept() == set()

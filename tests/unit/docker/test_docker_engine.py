@@ -28,20 +28,6 @@ pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture
-def engine(registry: Registry) -> DockerEngine:
-    engine = registry.engine("docker", "base")
-    assert isinstance(engine, DockerEngine)
-    return engine
-
-
-@pytest.fixture
-def boxes(engine: DockerEngine, tmp_path: Path) -> Iterator[Boxes]:
-    boxes = Boxes(engine, "base", tmp_path / "boxes")
-    yield boxes
-    boxes.close()
-
-
-@pytest.fixture
 def api() -> Iterator[docker.APIClient]:
     client = docker.APIClient(version="auto", **kwargs_from_env())
     yield client

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -15,7 +14,7 @@ from sandbox.engines.docker_engine.onlooker import _to_the_end, _untouched
 from sandbox.errors import EngineError
 from sandbox.trees.entry import ROOT, Entry
 from tests import host
-from tests.engines import LIMITS, Box, Boxes, Registry
+from tests.engines import LIMITS, Box, Boxes
 from tests.trees import odd_tree
 
 pytestmark = pytest.mark.timeout(240)
@@ -29,20 +28,6 @@ EDITS = (
     "mkdir -p a/b/c; mkfifo a/b/pipe; head -c 3000000 /dev/zero > a/b/c/large; chmod 4711 a/b/c/large; chown 5:6 a/b",
     "rm -rf ./* ./.[!.]*; chmod 700 .; echo alone > left",
 )
-
-
-@pytest.fixture
-def engine(registry: Registry) -> DockerEngine:
-    engine = registry.engine("docker", "base")
-    assert isinstance(engine, DockerEngine)
-    return engine
-
-
-@pytest.fixture
-def boxes(engine: DockerEngine, tmp_path: Path) -> Iterator[Boxes]:
-    boxes = Boxes(engine, "base", tmp_path / "boxes")
-    yield boxes
-    boxes.close()
 
 
 @contextmanager

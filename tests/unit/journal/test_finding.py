@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from sandbox.journal.ledger import Ledger
 from sandbox.records import SnapshotRecord
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "journal.db"
-
-
-@pytest.fixture
-def ledger(path: Path) -> Iterator[Ledger]:
-    with Ledger.open(path) as opened:
-        yield opened
-
-
-def snapshot(name: str, sandbox: str = "sbx_1") -> SnapshotRecord:
-    made = datetime(2026, 1, 2, tzinfo=UTC)
-    return SnapshotRecord(snapshot=name, parent=None, sandbox=sandbox, created_at=made, seconds=0.25)
+from tests.unit.journal.records import snapshot
 
 
 def test_find_is_oldest_first_and_by_field(ledger: Ledger) -> None:

@@ -9,7 +9,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -26,22 +25,6 @@ from tests.dates import SetClock
 
 DONE = DestroyRecord(sandbox="sbx_1", seconds=1.5)
 LATER = DestroyRecord(sandbox="sbx_1", seconds=2.5)
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "journal.db"
-
-
-@pytest.fixture
-def ledger(path: Path) -> Iterator[Ledger]:
-    with Ledger.open(path) as opened:
-        yield opened
-
-
-def snapshot(name: str, sandbox: str = "sbx_1") -> SnapshotRecord:
-    made = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
-    return SnapshotRecord(snapshot=name, parent=None, sandbox=sandbox, created_at=made, seconds=0.25)
 
 
 def test_a_record_comes_back_as_it_was_put(ledger: Ledger) -> None:

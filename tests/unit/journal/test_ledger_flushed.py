@@ -44,11 +44,6 @@ class Disk:
             self.commits.append(self._level)
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "journal.db"
-
-
 def test_g3_only_what_says_so_does_not_wait_for_the_disk(path: Path) -> None:
     with Ledger.open(path) as ledger:
         disk = Disk(ledger)

@@ -8,9 +8,7 @@ from pathlib import Path
 
 from sandbox.journal.ledger import Ledger
 from sandbox.records import SnapshotRecord
-from tests.unit.test_ledger import ledger, path, snapshot
-
-__all__ = ["ledger", "path"]
+from tests.unit.journal.records import snapshot
 
 
 def test_records_that_are_held_against_the_log_cost_no_more_as_the_log_grows(ledger: Ledger, path: Path) -> None:
